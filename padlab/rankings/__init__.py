@@ -1,0 +1,1 @@
+"""Distributions over rankings: pure tensors, no language model."""

@@ -1,0 +1,216 @@
+"""The Plackett-Luce distribution over all n! rankings of n items, exact and differentiable."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from padlab.rankings.checks import FILLER, check_scores, working_dtype
+from padlab.rankings.enumeration import all_rankings, check_enumerable, ranking_log_probs
+from padlab.rankings.subsets import subset_entropy, subset_rank_marginals
+
+
+class _Rankings(constraints.Constraint):
+    """Rows of different item numbers 0 .. n-1: whole rankings, or the first k of one."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, items: int):
+        self.items = items
+
+    def check(self, value: Tensor) -> Tensor:
+        ordered = value.sort(-1).values
+        distinct = (ordered[..., 1:] != ordered[..., :-1]).all(-1)
+        return distinct & ((value >= 0) & (value < self.items)).all(-1)
+
+
+class PlackettLuce(Distribution):
+    """Distribution over rankings: the best item is drawn by softmax(scores), then the next from the rest, ...
+
+    P(r) = prod_k exp(s[r_k]) / sum_{j >= k} exp(s[r_j])   (Plackett 1975, Luce 1959; PAD phase 3). A ranking is a
+    LongTensor of item numbers, best first; ranks count from 1. With n = 2 this is Bradley-Terry. A shift of all
+    scores changes nothing; a factor on them (beta) sharpens (large) or flattens (0: uniform) the distribution.
+
+    Args:
+        scores: batch shape x n, beta * reward (nats); beta is applied by the caller. The arithmetic runs in float64,
+            results take the dtype of the scores.
+        mask: True where the item exists, broadcast to the scores; None means that all do. Absent items end
+            every ranking in ascending order, with probability 1; in the summaries they read 0.
+        validate_args: False skips the checks of scores and rankings.
+    Raises:
+        ValueError: a score that is not finite (row and item are named), or a row without items.
+
+    >>> PlackettLuce(torch.tensor([2.0, 0.0])).log_prob(torch.tensor([0, 1])).exp()  # 1 / (1 + exp(-2))
+    tensor(0.8808)
+    """
+
+    has_enumerate_support = True
+    arg_constraints = {"scores": constraints.real_vector}  # noqa: RUF012  (the form that torch asks for)
+
+    def __init__(
+        self,
+        scores: Float[Tensor, "*batch items"] | list,
+        mask: Bool[Tensor, "..."] | None = None,
+        validate_args: bool | None = None,
+    ):
+        self.scores, self.mask = check_scores(scores, mask, finite=validate_args is not False)
+        super().__init__(self.scores.shape[:-1], self.scores.shape[-1:], validate_args=validate_args)
+
+    @property
+    def items(self) -> int:
+        """The number n of items, absent ones included."""
+        return self.scores.shape[-1]
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Permutations of 0 .. n-1 and their first k entries."""
+        return _Rankings(self.items)
+
+    @property
+    def mode(self) -> Int[Tensor, "*batch items"]:
+        """The most probable ranking: scores in descending order; equal scores keep the lower item number first."""
+        return self._work_scores(-torch.inf).sort(dim=-1, descending=True, stable=True).indices
+
+    def expand(self, batch_shape: torch.Size, _instance: Distribution | None = None) -> "PlackettLuce":
+        """The same distribution for a larger batch shape, without copying the scores."""
+        new = self._get_checked_instance(PlackettLuce, _instance)
+        shape = (*batch_shape, self.items)
+        new.scores = self.scores.expand(shape)
+        new.mask = None if self.mask is None else self.mask.expand(shape)
+        super(PlackettLuce, new).__init__(new.scores.shape[:-1], self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def sample(
+        self, sample_shape: torch.Size | tuple[int, ...] = (), generator: torch.Generator | None = None
+    ) -> Int[Tensor, "*samples items"]:
+        """Draw rankings: sort scores plus Gumbel noise, which is exact (Yellott 1977).
+
+        Args:
+            sample_shape: shape of the draws; the result is sample shape x batch shape x n.
+            generator: source of the noise, on the scores' device; None uses torch's own.
+        """
+        with torch.no_grad():
+            scores = self._work_scores(-torch.inf)
+            shape = self._extended_shape(torch.Size(sample_shape))
+            noise = torch.empty(shape, dtype=scores.dtype, device=scores.device).exponential_(generator=generator)
+            return (scores - noise.log()).sort(dim=-1, descending=True, stable=True).indices
+
+    def log_prob(self, value: Int[Tensor, "*samples length"]) -> Float[Tensor, "*samples"]:
+        """Log-probability in nats of whole rankings, or that a ranking begins with these k items.
+
+        Args:
+            value: ... x k item numbers, best first, k from 1 to n; the leading shape broadcasts with the batch
+                shape. A ranking that puts an absent item before a present one has log-probability -inf.
+        Raises:
+            ValueError: repeated items or numbers outside 0 .. n-1 (unless validate_args is False).
+        """
+        if self._validate_args:
+            self._validate_sample(value)
+        length = value.shape[-1]
+        shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        value = self._complete(value).expand(*shape, self.items)
+        scores = self._work_scores(FILLER).expand(value.shape)
+        ordered = scores.gather(-1, value)
+        steps = (ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1))[..., :length]  # s[r_k] - logsumexp of the rest
+        if self.mask is None:
+            return steps.sum(-1).to(self.scores.dtype)
+        present = self.mask.expand(value.shape).gather(-1, value)
+        total = steps.masked_fill(~present[..., :length], 0.0).sum(-1)
+        return total.masked_fill(self._misplaced(value, present, length), -torch.inf).to(self.scores.dtype)
+
+    def entropy(self) -> Float[Tensor, "*batch"]:
+        """Entropy in nats, between 0 and ln n!, exact in O(n 2^n).
+
+        Raises:
+            ValueError: n above 20.
+        """
+        return self._unflatten(subset_entropy(*self._rows()))
+
+    def enumerate(self) -> tuple[Int[Tensor, "rankings items"], Float[Tensor, "*batch rankings"]]:
+        """All n! rankings (n! x n, lexicographic) and their log-probabilities (batch shape x n!).
+
+        Rankings outside the support (an absent item before a present one) have log-probability -inf.
+
+        Raises:
+            ValueError: n above 10, or a batch too large for one tensor.
+        """
+        check_enumerable(self.items, rows=self.batch_shape.numel())
+        log_probs = ranking_log_probs(*self._rows(), dtype=self.scores.dtype)
+        if self.mask is not None:
+            log_probs = log_probs.masked_fill(log_probs < FILLER / 2, -torch.inf)
+        return all_rankings(self.items, self.scores.device), self._unflatten(log_probs)
+
+    def enumerate_support(self, expand: bool = True) -> Int[Tensor, "rankings *batch items"]:
+        """All n! rankings in torch's layout: n! x batch shape x n (with expand=False batch sizes are 1)."""
+        rankings = all_rankings(self.items, self.scores.device)
+        rankings = rankings.view(-1, *(1,) * len(self.batch_shape), self.items)
+        return rankings.expand(-1, *self.batch_shape, -1) if expand else rankings
+
+    def pairwise(self) -> Float[Tensor, "*batch items items"]:
+        """P(item i stands before item j) = sigmoid(s_i - s_j), any n; 1/2 on the diagonal."""
+        scores = self._work_scores(0.0)
+        before = torch.sigmoid(scores[..., :, None] - scores[..., None, :])
+        if self.mask is not None:
+            before = before * (self.mask[..., :, None] & self.mask[..., None, :])
+        return before.to(self.scores.dtype)
+
+    def rank_marginals(self) -> Float[Tensor, "*batch items ranks"]:
+        """P(item i has rank k), column 0 for rank 1, exact in O(n 2^n); rows and columns of present items sum to 1.
+
+        Raises:
+            ValueError: n above 20.
+        """
+        marginals = self._unflatten(subset_rank_marginals(*self._rows()))
+        return marginals if self.mask is None else marginals * self.mask[..., None]
+
+    def top_choice(self) -> Float[Tensor, "*batch items"]:
+        """P(item i has rank 1) = softmax(scores), any n."""
+        scores = self._work_scores(FILLER)
+        return scores.softmax(-1).to(self.scores.dtype)
+
+    def expected_rank(self) -> Float[Tensor, "*batch items"]:
+        """Mean rank of item i = 1 + sum over j != i of P(j before i), between 1 and n, any n."""
+        rank = self.pairwise().sum(-2) + 0.5  # the diagonal brings the other half
+        return rank if self.mask is None else rank * self.mask
+
+    def _validate_sample(self, value: Tensor) -> None:
+        if value.dim() == 0 or not 0 < value.shape[-1] <= self.items or value.is_floating_point():
+            raise ValueError(
+                f"a ranking holds 1 to {self.items} item numbers (int64) in its last dimension; "
+                f"got shape {tuple(value.shape)}, {value.dtype}"
+            )
+        wrong = ~self.support.check(value)
+        if wrong.any():
+            place = wrong.nonzero()[0]
+            raise ValueError(
+                f"{value[tuple(place)].tolist()} at {tuple(place.tolist())} is no ranking: "
+                f"item numbers from 0 to {self.items - 1} must each stand at most once"
+            )
+
+    def _complete(self, value: Tensor) -> Tensor:
+        """A prefix followed by the other items in ascending order; what follows does not change its probability."""
+        if value.shape[-1] == self.items:
+            return value
+        used = torch.zeros(*value.shape[:-1], self.items, device=value.device).scatter(-1, value, 1.0)
+        rest = used.sort(dim=-1, stable=True).indices[..., : self.items - value.shape[-1]]
+        return torch.cat([value, rest], -1)
+
+    def _misplaced(self, value: Tensor, present: Tensor, length: int) -> Tensor:
+        """True where the first `length` entries differ from: present items as given, then absent ones ascending."""
+        place = torch.arange(self.items, device=value.device).expand(value.shape)
+        order = torch.where(present, place, self.items + value).argsort(-1)
+        return (value.gather(-1, order) != value)[..., :length].any(-1)
+
+    def _work_scores(self, fill: float) -> Tensor:
+        """The scores in float64, with `fill` for the absent items."""
+        scores = self.scores.to(working_dtype(self.scores.device))
+        return scores if self.mask is None else scores.masked_fill(~self.mask, fill)
+
+    def _rows(self) -> tuple[Tensor, Tensor | None]:
+        scores = self._work_scores(0.0).reshape(-1, self.items)
+        return scores, None if self.mask is None else self.mask.reshape(-1, self.items)
+
+    def _unflatten(self, rows: Tensor) -> Tensor:
+        return rows.reshape(*self.batch_shape, *rows.shape[1:]).to(self.scores.dtype)

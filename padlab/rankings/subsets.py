@@ -1,0 +1,155 @@
+"""Exact sums over the 2^n subsets of items: entropy, KL, rank marginals in O(n 2^n) instead of n!.
+
+A ranking is drawn best item first; what happens next depends only on the set S of items that remain.
+So a sum over n! rankings becomes a sum over sets: Q[S], the probability of ever having exactly S left,
+times what one draw from S contributes.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import comb
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from padlab.rankings.checks import FILLER
+
+SUBSET_LIMIT = 20  # n 2^(n-1) draws: 10.5 million at n = 20
+CACHED_DRAWS = 200_000  # tables above this size are made anew each time instead of being kept
+CHUNK_DRAWS = 2**22  # rows x draws of one level handled at once (32 MiB in float64)
+CHECKPOINT_DRAWS = 2**16  # above this, a level is recomputed in the backward pass instead of kept
+
+
+def subset_level(
+    items: int, size: int, device: torch.device
+) -> tuple[Int[Tensor, "sets size"], Int[Tensor, "sets size"]]:
+    """All sets of `size` items out of `items`, and where a set lands when one of its items leaves.
+
+    Args:
+        items: n, the number of items.
+        size: number of items in each set, 0 to n.
+        device: where the tables are wanted.
+    Returns:
+        The members of each set in ascending order, and for each member the position, in the table of the
+        next smaller size, of the set without it. Both (n choose size) x size.
+    """
+    small = comb(items, size) * size <= CACHED_DRAWS
+    members, children = (_cached_level if small else _make_level)(items, size)
+    return members.to(device), children.to(device)
+
+
+def _make_level(items: int, size: int) -> tuple[Tensor, Tensor]:
+    members = items - 1 - _combinations(items, size).flip(-1)  # falling colexicographic order
+    table = torch.tensor([[min(comb(a, b), 2**62) for b in range(size + 1)] for a in range(items)])
+    before = table[members, torch.arange(1, size + 1)]  # share in the colex rank of a member that keeps its place
+    after = table[members, torch.arange(size)]  # ... and of one that moves down a place
+    rank = (before.cumsum(-1) - before) + (after.flip(-1).cumsum(-1).flip(-1) - after)
+    return members, comb(items, max(size - 1, 0)) - 1 - rank
+
+
+_cached_level = lru_cache(maxsize=512)(_make_level)
+
+
+def _combinations(items: int, size: int) -> Tensor:
+    rows, last = torch.zeros(1, 0, dtype=torch.long), torch.full((1,), -1)
+    for place in range(size):
+        choices = items - size + place - last
+        starts = (choices.cumsum(0) - choices).repeat_interleave(choices)
+        rows = rows.repeat_interleave(choices, 0)
+        last = last.repeat_interleave(choices) + 1 + torch.arange(len(starts)) - starts
+        rows = torch.cat([rows, last[:, None]], -1)
+    return rows
+
+
+def step_log_probs(
+    scores: Float[Tensor, "rows items"],
+    mask: Bool[Tensor, "rows items"] | None,
+    members: Int[Tensor, "sets size"],
+) -> Float[Tensor, "rows sets size"]:
+    """Log-probability that each member is the next one drawn, given the set that remains.
+
+    Absent items (mask False) come after all others, in ascending order, with probability 1: that keeps
+    every row at n items. What cannot happen gets FILLER, a finite stand-in for log 0.
+    """
+    if mask is None:
+        return torch.log_softmax(scores[:, members], -1)
+    present = mask[:, members]
+    step = torch.log_softmax(scores[:, members].masked_fill(~present, FILLER), -1)
+    only_absent = ~present.any(-1, keepdim=True)
+    lowest_first = torch.full_like(step[0, 0], FILLER).index_fill(0, torch.tensor([0], device=step.device), 0.0)
+    return torch.where(only_absent, lowest_first, step.masked_fill(~present, FILLER))
+
+
+def subset_entropy(
+    scores: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
+) -> Float[Tensor, " rows"]:
+    """Entropy in nats: sum over sets of Q[S] times the entropy of one draw from S (chain rule)."""
+    return sum_over_subsets(lambda members, flow, step, _: -(flow * step).sum((-1, -2)), scores, mask).sum(0)
+
+
+def subset_kl(
+    scores: Float[Tensor, "rows items"], others: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
+) -> Float[Tensor, " rows"]:
+    """KL(scores || others) in nats: sum over sets of Q[S] times the KL of one draw from S (chain rule)."""
+    return sum_over_subsets(
+        lambda members, flow, step, other: (flow * (step - other)).sum((-1, -2)), scores, mask, others
+    ).sum(0)
+
+
+def subset_rank_marginals(
+    scores: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
+) -> Float[Tensor, "rows items ranks"]:
+    """P(item i at rank k): the flow out of all sets of n - k + 1 items by drawing i."""
+
+    def visit(members: Tensor, flow: Tensor, step: Tensor, _: Tensor | None) -> Tensor:
+        return flow.new_zeros(len(flow), scores.shape[-1]).index_add(1, members.flatten(), flow.flatten(1))
+
+    return sum_over_subsets(visit, scores, mask).permute(1, 2, 0)
+
+
+def sum_over_subsets(visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None = None) -> Tensor:
+    """Walk down the sets from all n items to single ones; levels x rows x whatever `visit` returns.
+
+    Args:
+        visit: called with (members, flow, step, other) for each size of set: flow = Q[S] P(i | S) and the
+            log-probabilities of one draw under `scores` and under `others`, each rows x sets x size.
+        scores: rows x n, the distribution that is walked.
+        mask: rows x n, True where the item exists, or None.
+        others: rows x n, scores of a second distribution, or None.
+    Raises:
+        ValueError: more than SUBSET_LIMIT items.
+    """
+    rows, items = scores.shape
+    if items > SUBSET_LIMIT:
+        raise ValueError(
+            f"{items} items have 2^{items} subsets; the exact sums stop at {SUBSET_LIMIT} items. Rank fewer items, "
+            "or estimate from draws: PlackettLuce.sample with log_prob, or js_divergence(method='sampled')"
+        )
+    at_once = max(1, CHUNK_DRAWS // (comb(items, items // 2) * (items // 2 + 1)))
+    columns = [(None,) * max(1, -(-rows // at_once)) if t is None else t.split(at_once) for t in (scores, mask, others)]
+    return torch.cat([_walk(visit, *part) for part in zip(*columns, strict=True)], 1)
+
+
+def _walk(visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None) -> Tensor:
+    rows, items = scores.shape
+    reach, values = scores.new_ones(rows, 1), []
+    for size in range(items, 0, -1):
+        level = (visit, scores, mask, others, reach, size)
+        large = rows * comb(items, size) * size > CHECKPOINT_DRAWS and torch.is_grad_enabled()
+        reach, value = checkpoint(_descend, *level, use_reentrant=False) if large else _descend(*level)
+        values.append(value)
+    return torch.stack(values)
+
+
+def _descend(
+    visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, reach: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
+    items = scores.shape[-1]
+    members, children = subset_level(items, size, scores.device)
+    step = step_log_probs(scores, mask, members)
+    other = None if others is None else step_log_probs(others, mask, members)
+    flow = reach[..., None] * step.exp()
+    below = flow.new_zeros(len(flow), comb(items, size - 1)).index_add(1, children.flatten(), flow.flatten(1))
+    return below, visit(members, flow, step, other)
