@@ -1,7 +1,7 @@
 """Checks that every entry of the rankings room shares: finite scores, sane masks, equal items."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 FILLER = -1e30  # stands for log 0 where the arithmetic must stay finite
@@ -13,7 +13,7 @@ def working_dtype(device: torch.device) -> torch.dtype:
 
 
 def check_scores(
-    scores: Float[Tensor, "*batch items"] | list, mask: Bool[Tensor, "..."] | None = None, finite: bool = True
+    scores: Float[Tensor, "*batch items"] | list, mask: Shaped[Tensor, "..."] | None = None, finite: bool = True
 ) -> tuple[Float[Tensor, "*batch items"], Bool[Tensor, "*batch items"] | None]:
     """Scores as a floating tensor with the absent items set to 0, and the mask in the same shape.
 
@@ -24,7 +24,7 @@ def check_scores(
     Raises:
         ValueError: no item, a row without items, or a score that is not finite, naming row and item.
     """
-    scores = torch.as_tensor(scores)
+    scores = scores if isinstance(scores, Tensor) else torch.as_tensor(scores)
     if not scores.is_floating_point():
         scores = scores.to(torch.get_default_dtype())
     if scores.dim() == 0 or scores.shape[-1] == 0:
@@ -38,7 +38,7 @@ def check_scores(
 
 
 def _check_mask(mask: Tensor, scores: Tensor) -> Tensor:
-    mask = torch.as_tensor(mask, device=scores.device)
+    mask = mask.to(scores.device)
     if mask.dtype != torch.bool:
         raise ValueError(f"mask has dtype {mask.dtype}: expected bool, True where the item exists")
     try:
@@ -76,7 +76,7 @@ def check_same_items(first_mask: Tensor | None, second_mask: Tensor | None, shap
     """
     if first_mask is None and second_mask is None:
         return None
-    full = [torch.ones((), dtype=torch.bool) if m is None else m for m in (first_mask, second_mask)]
+    full = [torch.ones((), dtype=torch.bool, device="cpu") if m is None else m for m in (first_mask, second_mask)]
     device = next(m.device for m in (first_mask, second_mask) if m is not None)
     first, second = (m.to(device).expand(shape) for m in full)
     different = (first != second).any(-1)

@@ -70,14 +70,16 @@ def all_rankings(items: int, device: torch.device | None = None) -> Int[Tensor, 
         ValueError: n above 10.
     """
     check_enumerable(items)
-    return (_cached_rankings(items) if items <= 7 else _make_rankings(items)).to(device=device, dtype=torch.long)
+    return (_cached_rankings(items) if items <= 7 else _make_rankings(items)).to(
+        device=device or "cpu", dtype=torch.long
+    )
 
 
 def _make_rankings(items: int) -> Tensor:
     if items == 0:
-        return torch.zeros(1, 0, dtype=torch.int8)
+        return torch.zeros(1, 0, dtype=torch.int8, device="cpu")
     rest = _make_rankings(items - 1)
-    first = torch.arange(items, dtype=torch.int8)[:, None, None]
+    first = torch.arange(items, dtype=torch.int8, device="cpu")[:, None, None]
     rest = rest + (rest >= first)  # the remaining items in ascending order, skipping the first
     return torch.cat([first.expand(-1, rest.shape[1], 1), rest], -1).flatten(0, 1)
 

@@ -3,7 +3,7 @@
 from math import log
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -19,7 +19,7 @@ DIVERGENCES = ("js", "forward_kl", "reverse_kl", "released")
 def vpd_loss(
     student_scores: Float[Tensor, "*prompts items"],
     teacher_scores: Float[Tensor, "*prompts items"],
-    mask: Bool[Tensor, "..."] | None = None,
+    mask: Shaped[Tensor, "..."] | None = None,
     reduction: str = "mean",
 ) -> Float[Tensor, "*out"]:
     """Vanilla preference distillation: minus the student's log-probability of the teacher's ranking, in nats.
@@ -46,7 +46,7 @@ def ppd_loss(
     student_scores: Float[Tensor, "*prompts items"],
     teacher_scores: Float[Tensor, "*prompts items"],
     divergence: str = "js",
-    mask: Bool[Tensor, "..."] | None = None,
+    mask: Shaped[Tensor, "..."] | None = None,
     reduction: str = "mean",
     method: str = "auto",
     num_samples: int = 4000,
@@ -168,7 +168,7 @@ def simpo_loss(
 def loss_diagnostics(
     student_scores: Float[Tensor, "*prompts items"],
     teacher_scores: Float[Tensor, "*prompts items"],
-    mask: Bool[Tensor, "..."] | None = None,
+    mask: Shaped[Tensor, "..."] | None = None,
 ) -> dict[str, Float[Tensor, "*prompts"]]:
     """Per-prompt agreement of student and teacher, detached, each of shape prompts.
 

@@ -1,7 +1,7 @@
 """The Plackett-Luce distribution over all n! rankings of n items, exact and differentiable."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
@@ -51,7 +51,7 @@ class PlackettLuce(Distribution):
     def __init__(
         self,
         scores: Float[Tensor, "*batch items"] | list,
-        mask: Bool[Tensor, "..."] | None = None,
+        mask: Shaped[Tensor, "..."] | None = None,
         validate_args: bool | None = None,
     ):
         self.scores, self.mask = check_scores(scores, mask, finite=validate_args is not False)
@@ -72,7 +72,9 @@ class PlackettLuce(Distribution):
         """The most probable ranking: scores in descending order; equal scores keep the lower item number first."""
         return self._work_scores(-torch.inf).sort(dim=-1, descending=True, stable=True).indices
 
-    def expand(self, batch_shape: torch.Size, _instance: Distribution | None = None) -> "PlackettLuce":
+    def expand(
+        self, batch_shape: torch.Size | tuple[int, ...], _instance: Distribution | None = None
+    ) -> "PlackettLuce":
         """The same distribution for a larger batch shape, without copying the scores."""
         new = self._get_checked_instance(PlackettLuce, _instance)
         shape = (*batch_shape, self.items)
@@ -97,7 +99,7 @@ class PlackettLuce(Distribution):
             noise = torch.empty(shape, dtype=scores.dtype, device=scores.device).exponential_(generator=generator)
             return (scores - noise.log()).sort(dim=-1, descending=True, stable=True).indices
 
-    def log_prob(self, value: Int[Tensor, "*samples length"]) -> Float[Tensor, "*samples"]:
+    def log_prob(self, value: Shaped[Tensor, "... length"]) -> Float[Tensor, "..."]:
         """Log-probability in nats of whole rankings, or that a ranking begins with these k items.
 
         Args:
@@ -213,4 +215,4 @@ class PlackettLuce(Distribution):
         return scores, None if self.mask is None else self.mask.reshape(-1, self.items)
 
     def _unflatten(self, rows: Tensor) -> Tensor:
-        return rows.reshape(*self.batch_shape, *rows.shape[1:]).to(self.scores.dtype)
+        return rows.reshape((*self.batch_shape, *rows.shape[1:])).to(self.scores.dtype)

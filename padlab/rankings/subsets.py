@@ -42,9 +42,10 @@ def subset_level(
 
 def _make_level(items: int, size: int) -> tuple[Tensor, Tensor]:
     members = items - 1 - _combinations(items, size).flip(-1)  # falling colexicographic order
-    table = torch.tensor([[min(comb(a, b), 2**62) for b in range(size + 1)] for a in range(items)])
-    before = table[members, torch.arange(1, size + 1)]  # share in the colex rank of a member that keeps its place
-    after = table[members, torch.arange(size)]  # ... and of one that moves down a place
+    binomials = [[min(comb(a, b), 2**62) for b in range(size + 1)] for a in range(items)]
+    table, place = torch.tensor(binomials, device="cpu"), torch.arange(size, device="cpu")
+    before = table[members, place + 1]  # share in the colex rank of a member that keeps its place
+    after = table[members, place]  # ... and of one that moves down a place
     rank = (before.cumsum(-1) - before) + (after.flip(-1).cumsum(-1).flip(-1) - after)
     return members, comb(items, max(size - 1, 0)) - 1 - rank
 
@@ -53,12 +54,12 @@ _cached_level = lru_cache(maxsize=512)(_make_level)
 
 
 def _combinations(items: int, size: int) -> Tensor:
-    rows, last = torch.zeros(1, 0, dtype=torch.long), torch.full((1,), -1)
+    rows, last = torch.zeros(1, 0, dtype=torch.long, device="cpu"), torch.full((1,), -1, device="cpu")
     for place in range(size):
         choices = items - size + place - last
         starts = (choices.cumsum(0) - choices).repeat_interleave(choices)
         rows = rows.repeat_interleave(choices, 0)
-        last = last.repeat_interleave(choices) + 1 + torch.arange(len(starts)) - starts
+        last = last.repeat_interleave(choices) + 1 + torch.arange(len(starts), device="cpu") - starts
         rows = torch.cat([rows, last[:, None]], -1)
     return rows
 
