@@ -1,0 +1,1 @@
+"""What people look at: figures, safe tables and token heat maps."""

@@ -1,0 +1,90 @@
+"""Tables of values and model texts, as HTML and as plain text."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from padlab.show.html.safe import CELL, Html, escape, shorten, visible
+
+
+def _number(value: Any, digits: int) -> str | None:
+    """A number as text with `digits` significant digits; None when the value is not a number."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        return None
+    if isinstance(value, int):
+        return f"{value:,}"
+    value = float(value)
+    return f"{value:.{digits}g}" if math.isfinite(value) else str(value)
+
+
+def _cell(value: Any, digits: int, limit: int) -> tuple[str, bool]:
+    """The cell's text, and whether it is a number."""
+    if value is None:
+        return "–", False
+    number = _number(value, digits)
+    return (shorten(value, limit), False) if number is None else (number, True)
+
+
+def _plain_table(headings: Sequence[str], cells: Sequence[Sequence[tuple[str, bool]]], caption: str | None) -> str:
+    """Columns set apart by two spaces, texts cut to 48 characters, one line a row."""
+    lines = [[visible(heading).replace("\n", " ") for heading in headings]]
+    for row in cells:
+        texts = [visible(text).replace("\n", "⏎").replace("\t", " ") for text, _ in row]
+        lines.append([text if len(text) <= 48 else text[:47] + "…" for text in texts])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    right = [all(row[column][1] for row in cells) and bool(cells) for column in range(len(headings))]
+    body = [
+        "  ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*([visible(caption)] if caption else []), *body])
+
+
+def _html_table(headings: Sequence[str], cells: Sequence[Sequence[tuple[str, bool]]], caption: str | None) -> str:
+    head = "".join(f'<th scope="col" style="{CELL}text-align:left">{escape(heading)}</th>' for heading in headings)
+    body = []
+    for row in cells:
+        tds = [
+            f'<td dir="auto" style="{CELL}text-align:{"right" if number else "left"}">{escape(text)}</td>'
+            for text, number in row
+        ]
+        body.append(f"<tr>{''.join(tds)}</tr>")
+    top = f'<caption style="text-align:left;font-weight:bold;padding:4px 10px">{escape(caption)}</caption>'
+    return (
+        f'<table style="border-collapse:collapse;color:inherit">{top if caption else ""}'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | Mapping[str, str] | None = None,
+    caption: str | None = None,
+    digits: int = 3,
+    limit: int = 600,
+) -> Html:
+    """A table of plain values and model texts that is safe to show.
+
+    Args:
+        rows: one mapping per row, column name to value; a value a row lacks, or None, is shown as a dash.
+        columns: the columns to show, in order, or a mapping from column name to heading; None: those of the first row.
+        caption: a line above the table.
+        digits: significant digits of numbers, at least 1.
+        limit: characters shown of a text, at least 1; the rest is counted.
+
+    Raises:
+        ValueError: a column that no row has.
+
+    >>> table([{"metric": "tau", "value": 0.51234}])
+    metric  value
+    tau     0.512
+    """
+    rows = list(rows)
+    columns = columns if columns is not None else list(rows[0]) if rows else []
+    names = list(columns)
+    headings = list(columns.values()) if isinstance(columns, Mapping) else names
+    known = {key for row in rows for key in row}
+    if unknown := [name for name in names if rows and name not in known]:
+        raise ValueError(f"no row of the table has the column(s) {unknown}; there are: {sorted(map(str, known))}")
+    cells = [[_cell(row.get(name), digits, limit) for name in names] for row in rows]
+    return Html(_html_table(headings, cells, caption), _plain_table(headings, cells, caption))

@@ -1,0 +1,154 @@
+"""Before and after training on the same prompts: intervals of the differences, and prompt by prompt."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from padlab.show.plots.metrics import better_sign, metric_label, short_name
+from padlab.show.plots.style import (
+    BETTER,
+    NEUTRAL,
+    STUDENT,
+    WORSE,
+    Figure,
+    array,
+    finish,
+    house_style,
+    legend_above,
+    num,
+    same_length,
+)
+
+
+def _verdict(low: float, high: float, better: int) -> tuple[str, str, str]:
+    """Colour, marker and word for an interval of a difference."""
+    if low <= 0 <= high:
+        return NEUTRAL, "o", "not clear"
+    if better == 0:
+        return NEUTRAL, "o", "changed"
+    return (BETTER, "^", "better") if (low > 0) == (better > 0) else (WORSE, "v", "worse")
+
+
+def _forest_row(axes: Axes, name: str, values: Sequence[float], better: int) -> str:
+    """One metric: the interval against 0 on its own scale; returns the verdict."""
+    before, after, estimate, low, high = values
+    colour, marker, word = _verdict(low, high, better)
+    reach = 1.25 * max(abs(low), abs(high), 1e-9)
+    axes.axvline(0, color="black", linewidth=1.2)
+    axes.errorbar(estimate, 0, xerr=[[estimate - low], [high - estimate]], color=colour, marker=marker, markersize=12,
+                  linewidth=3, capsize=6)  # fmt: skip
+    axes.set(xlim=(-reach, reach), ylim=(-1, 1), yticks=[])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.tick_params(labelsize=11)
+    axes.text(-0.02, 0.62, metric_label(name), transform=axes.transAxes, ha="right", va="center", fontsize=13)
+    axes.text(-0.02, 0.28, f"{num(before, 3)} → {num(after, 3)}", transform=axes.transAxes, ha="right", va="center",
+              color=NEUTRAL)  # fmt: skip
+    signed = ("+" if estimate > 0 else "") + num(estimate, 3)
+    axes.text(1.02, 0.62, f"{signed}  {word}", transform=axes.transAxes, va="center", color=colour if word != "worse"
+              else "#8A3A6A", fontweight="bold")  # fmt: skip
+    axes.text(1.02, 0.28, f"[{num(low, 3)}, {num(high, 3)}]", transform=axes.transAxes, va="center", color=NEUTRAL)
+    return word
+
+
+@house_style()
+def plot_before_after(
+    before: Any,
+    after: Any,
+    names: Sequence[str],
+    estimate: Any,
+    low: Any,
+    high: Any,
+    better: Sequence[int] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Paired differences after minus before with their 95 % intervals, one row and one scale per metric.
+
+    Args:
+        before, after: M means, in each metric's unit.
+        names: M metric names; known ones (jsd, kendall_tau, ...) are shown with their unit.
+        estimate, low, high: M mean paired differences and the ends of their 95 % intervals.
+        better: per metric 1 if more is better, -1 if less is, 0 if neither; None: as known for the name, else 1.
+        title: replaces the title that says what to see.
+
+    Raises:
+        ValueError: different lengths, a value that is not finite, low above high.
+
+    >>> plot_before_after([0.2], [0.3], ["kendall_tau"], [0.1], [0.08], [0.12])
+    <Figure: Differences after minus before with 95 % intervals. Kendall tau 0.100 [0.080, 0.120], better.>
+    """
+    named = {"before": before, "after": after, "estimate": estimate, "low": low, "high": high}
+    columns = {name: array(values, name, ndim=1) for name, values in named.items()}
+    names = [str(name) for name in names]
+    count = same_length(names=names, **columns)
+    if (columns["low"] > columns["high"]).any():
+        raise ValueError("plot_before_after: low is above high; give the lower end of each interval first")
+    signs = list(better) if better is not None else [better_sign(name) for name in names]
+    same_length(names=names, better=signs)
+    figure = Figure(9.6, 1.2 + 0.95 * count)
+    figure.get_layout_engine().set(hspace=0.08)
+    rows = np.stack(list(columns.values()), axis=1)
+    all_axes = figure.subplots(count, 1, squeeze=False)[:, 0]
+    words = [_forest_row(*row) for row in zip(all_axes, names, rows, signs, strict=True)]
+    all_axes[-1].set_xlabel("difference after − before, mean over prompts, 95 % interval")
+    facts = [
+        f"{short_name(name)} {num(row[2], 3)} [{num(row[3], 3)}, {num(row[4], 3)}], {word}"
+        for name, row, word in zip(names, rows, words, strict=True)
+    ]
+    default = f"{words.count('better')} of {count} metrics are clearly better after training"
+    if worse := words.count("worse"):
+        default += f", {worse} clearly worse"
+    alt = f"Differences after minus before with 95 % intervals. {'; '.join(facts)}."
+    return finish(figure, title, default, alt)
+
+
+@house_style()
+def plot_paired(
+    before: Any, after: Any, metric: str = "kendall_tau", better: int | None = None, title: str | None = None
+) -> Figure:
+    """Each prompt as a point: the metric before (across) and after (up); on the diagonal nothing changed.
+
+    Args:
+        before, after: one value per prompt, in the metric's unit.
+        metric: the metric's name; known ones are shown with their unit.
+        better: 1 if more is better, -1 if less is, 0 if neither; None: as known for the name, else 1.
+        title: replaces the title that says what to see.
+
+    Raises:
+        ValueError: different lengths, or a value that is not finite.
+
+    >>> plot_paired([0.2, 0.3], [0.1, 0.4]).alt_text
+    'Kendall tau of 2 prompts before and after: better on 1, worse on 1, equal on 0. Mean 0.250 before, 0.250 after.'
+    """
+    before, after = array(before, "before", ndim=1), array(after, "after", ndim=1)
+    count = same_length(before=before, after=after)
+    sign = better_sign(metric) if better is None else better
+    figure = Figure(7.6, 6.4)
+    axes = figure.add_subplot()
+    ends = np.array([min(before.min(), after.min()), max(before.max(), after.max())])
+    ends = ends + np.array([-1, 1]) * max(0.06 * np.ptp(ends), 1e-3)
+    if sign:
+        axes.fill_between(ends, ends, ends[1] if sign > 0 else ends[0], color=BETTER, alpha=0.1, linewidth=0)
+        corner = (0.03, 0.97, "left", "top") if sign > 0 else (0.97, 0.03, "right", "bottom")
+        axes.text(*corner[:2], "better after", transform=axes.transAxes, ha=corner[2], va=corner[3], color="#00664B")
+    axes.plot(ends, ends, color=NEUTRAL, linestyle="--", linewidth=1.2)
+    points, many = np.unique(np.stack([before, after]), axis=1, return_counts=True)
+    note = "prompt (larger: several alike)" if many.max() > 1 else "prompt"
+    axes.scatter(*points, s=50 * many, color=STUDENT, edgecolor="white", linewidth=0.6, alpha=0.85, label=note)
+    axes.plot(before.mean(), after.mean(), "P", color="black", markersize=14, markeredgecolor="white", label="mean")
+    axes.set(xlim=ends, ylim=ends, aspect="equal")
+    axes.set_xlabel(f"before: {metric_label(metric)}")
+    axes.set_ylabel(f"after: {metric_label(metric)}")
+    legend_above(axes)
+    axes.grid(True)
+    change = np.sign(after - before) * (sign or 1)
+    up, down = int((change > 0).sum()), int((change < 0).sum())
+    words = ("better", "worse") if sign else ("more", "less")
+    means = f"{num(before.mean(), 3)} before, {num(after.mean(), 3)} after"
+    default = f"{words[0].capitalize()} on {up} of {count} prompts, {words[1]} on {down}; mean {means}"
+    split = f"{words[0]} on {up}, {words[1]} on {down}, equal on {count - up - down}"
+    alt = f"{short_name(metric)} of {count} prompts before and after: {split}. Mean {means}."
+    return finish(figure, title, default, alt)

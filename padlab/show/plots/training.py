@@ -1,0 +1,93 @@
+"""Metrics over the steps of training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from padlab.show.plots.metrics import metric_label, short_name
+from padlab.show.plots.style import (
+    STUDENT,
+    Figure,
+    array,
+    finish,
+    house_style,
+    legend_above,
+    light_grid,
+    num,
+)
+
+
+def _curve(history: Sequence[Mapping[str, Any]], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one metric, from the entries that have it."""
+    rows = [row for row in history if row.get(metric) is not None and row.get("step") is not None]
+    if not rows:
+        known = sorted({str(key) for row in history for key in row} - {"step"})
+        raise ValueError(f"history: no entry has 'step' and {metric!r}; there are: {known}")
+    return array([row["step"] for row in rows], "step"), array([row[metric] for row in rows], metric)
+
+
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over `window` neighbours (odd), fewer at the ends."""
+    kernel = np.ones(window)
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")
+
+
+def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray, window: int) -> np.ndarray:
+    """Raw values faint, their running mean in the student's colour; returns the drawn mean."""
+    few = window < 3
+    smooth = values if few else _running_mean(values, window)
+    if not few:
+        axes.plot(steps, values, color=STUDENT, alpha=0.35, linewidth=1.2, label="each entry")
+    axes.plot(
+        steps, smooth, color=STUDENT, linewidth=3, marker="o" if len(steps) < 15 else "", label=f"mean of {window}"
+    )
+    if not few:
+        legend_above(axes)
+    axes.set_xlabel("training step")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.margins(x=0.02)
+    light_grid(axes)
+    return smooth
+
+
+@house_style()
+def plot_training(
+    history: Sequence[Mapping[str, Any]],
+    metrics: Sequence[str] | None = None,
+    smooth: int | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Metrics over the training steps: each entry faint, the running mean strong.
+
+    Args:
+        history: entries with "step" and numbers by name, as a trainer logs them; an entry may lack a metric.
+        metrics: the names to draw, one panel each, at most 4; None: those of loss, jsd, kendall_tau and eval_loss
+            that occur.
+        smooth: entries in the running mean, at least 1; None: about a tenth of them; below 3 nothing is smoothed.
+        title: replaces the title that says what to see.
+
+    Raises:
+        ValueError: an empty history, a metric that no entry has, a value that is not finite, or over 4 metrics.
+
+    >>> plot_training([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
+    <Figure: Training over 2 steps: training loss 0.500 to 0.250.>
+    """
+    history = list(history)
+    seen = {name for row in history for name, value in row.items() if value is not None}
+    usual = [name for name in ("loss", "jsd", "kendall_tau", "eval_loss") if name in seen]
+    chosen = usual if metrics is None else list(metrics)
+    if not 1 <= len(chosen) <= 4:
+        raise ValueError(f"plot_training: {len(chosen)} metrics to draw ({chosen}); name 1 to 4 that the history has")
+    figure = Figure(max(8.0, 4.8 * len(chosen)) if len(chosen) < 3 else 12.6, 4.6)
+    facts, steps = [], np.zeros(1)
+    for axes, name in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
+        steps, values = _curve(history, name)
+        window = smooth if smooth is not None else len(values) // 10
+        drawn = _draw_curve(axes, steps, values, max(1, window + 1 - window % 2))
+        axes.set_ylabel(metric_label(name))
+        facts.append(f"{short_name(name)} {num(drawn[0], 3)} to {num(drawn[-1], 3)}")
+    text = ", ".join(facts)
+    return finish(figure, title, f"Training: {text}", f"Training over {steps[-1]:.0f} steps: {text}.")
