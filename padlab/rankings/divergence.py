@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions.kl import register_kl
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
 from padlab.rankings.checks import check_same_items, working_dtype
@@ -128,7 +128,7 @@ def _divergence(p: PlackettLuce, q: PlackettLuce, value: Tensor, error: Tensor |
 
 def _gap(log_ratio: Tensor) -> Tensor:
     """ln 2 minus the entropy of a coin with log-odds `log_ratio`: what one ranking adds to the JSD, per unit of M."""
-    return log(2) - softplus(log_ratio) + log_ratio * torch.sigmoid(log_ratio)
+    return log(2) + logsigmoid(-log_ratio) + log_ratio * torch.sigmoid(log_ratio)
 
 
 def _exact_js(scores: Tensor, others: Tensor, mask: Tensor | None, length: int | None = None) -> Tensor:

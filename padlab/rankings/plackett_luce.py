@@ -115,11 +115,12 @@ class PlackettLuce(Distribution):
         value = self._complete(value).expand(*shape, self.items)
         scores = self._work_scores(FILLER).expand(value.shape)
         ordered = scores.gather(-1, value)
-        steps = (ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1))[..., :length]  # s[r_k] - logsumexp of the rest
+        steps = ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1)  # s[r_k] - logsumexp of what is left
+        steps = steps[..., : min(length, self.items - 1)]  # the last item is certain
         if self.mask is None:
             return steps.sum(-1).to(self.scores.dtype)
         present = self.mask.expand(value.shape).gather(-1, value)
-        total = steps.masked_fill(~present[..., :length], 0.0).sum(-1)
+        total = steps.masked_fill(~present[..., : steps.shape[-1]], 0.0).sum(-1)
         return total.masked_fill(self._misplaced(value, present, length), -torch.inf).to(self.scores.dtype)
 
     def entropy(self) -> Float[Tensor, "*batch"]:

@@ -75,3 +75,12 @@ def oracle():
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(20250222)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread():
+    """The tensors are small: a second thread costs more than it brings."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

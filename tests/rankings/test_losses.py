@@ -1,0 +1,310 @@
+"""The losses: values, gradients, ties, ragged prompts, the released form, and the baselines against TRL."""
+
+import math
+from collections import defaultdict
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kendalltau
+from torch.autograd import gradcheck
+
+from padlab.rankings.losses import dpo_loss, loss_diagnostics, ppd_loss, sft_loss, simpo_loss, vpd_loss
+from padlab.rankings.plackett_luce import PlackettLuce
+
+F64 = torch.float64
+values = st.floats(-8, 8, allow_nan=False, width=32)
+pairs = st.integers(2, 5).flatmap(lambda n: st.tuples(*[st.lists(values, min_size=n, max_size=n)] * 2))
+few = settings(max_examples=25, deadline=None)
+ALL = ("vpd", "js", "forward_kl", "reverse_kl", "released")
+
+
+def normal(*shape, scale=2.0, seed=0):
+    return scale * torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+def loss(name, student, teacher, **options):
+    return vpd_loss(student, teacher, **options) if name == "vpd" else ppd_loss(student, teacher, name, **options)
+
+
+@few
+@given(pairs)
+def test_losses_agree_with_the_oracle(oracle, pair):
+    student, teacher = (torch.tensor([side], dtype=F64) for side in pair)
+    order = sorted(range(len(pair[1])), key=lambda i: (-pair[1][i], i))
+    expected = {
+        "vpd": -math.log(oracle.probability(pair[0], order)),
+        "js": oracle.jsd(*pair),
+        "forward_kl": oracle.kl(pair[1], pair[0]),
+        "reverse_kl": oracle.kl(pair[0], pair[1]),
+        "released": oracle.released([pair[0]], [pair[1]]).item(),
+    }
+    for name, value in expected.items():
+        assert loss(name, student, teacher).item() == pytest.approx(value, abs=1e-9)
+
+
+def test_two_responses_are_the_logistic_function():
+    student, teacher = normal(20, 2), normal(20, 2, seed=1)
+    margin = (student[:, 0] - student[:, 1]) * (teacher[:, 0] - teacher[:, 1]).sign()
+    expected = torch.nn.functional.softplus(-margin)
+    torch.testing.assert_close(vpd_loss(student, teacher, reduction="none"), expected)
+
+
+def test_four_numbers_by_hand():
+    """Student 50:50, teacher 75:25: the mixture is 62.5:37.5."""
+    student, teacher = torch.zeros(1, 2, dtype=F64), torch.tensor([[math.log(3), 0.0]], dtype=F64)
+    kl = [a * math.log(a / m) for a, m in ((0.5, 0.625), (0.5, 0.375), (0.75, 0.625), (0.25, 0.375))]
+    assert ppd_loss(student, teacher).item() == pytest.approx(sum(kl) / 2)
+    assert vpd_loss(student, teacher).item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_student_equal_to_teacher_gives_ppd_zero_without_gradient_and_vpd_the_mode(shift):
+    teacher = normal(4, 5)
+    teacher[0] = 0.0  # all equal
+    teacher[1] = 1e4 * torch.arange(5)  # certain: probabilities underflow to 0
+    student = (teacher + shift).requires_grad_()
+    for name in ("js", "forward_kl", "reverse_kl"):
+        losses = ppd_loss(student, teacher, name, reduction="none")
+        assert losses.abs().max() < 1e-9
+        (gradient,) = torch.autograd.grad(losses.sum(), student)
+        assert gradient.abs().max() < 1e-9
+    expected = -PlackettLuce(teacher).log_prob(PlackettLuce(teacher).mode)
+    torch.testing.assert_close(vpd_loss(student, teacher, reduction="none"), expected)
+
+
+@pytest.mark.parametrize("name", ["vpd", "js", "forward_kl", "reverse_kl"])
+def test_one_response_gives_loss_and_gradient_zero(name):
+    student = normal(3, 1).requires_grad_()
+    value = loss(name, student, normal(3, 1, seed=1))
+    value.backward()
+    assert value.item() == 0
+    assert (student.grad == 0).all()
+    mask = torch.tensor([[True, True, True], [False, True, False]])
+    ragged = normal(2, 3).requires_grad_()
+    losses = loss(name, ragged, normal(2, 3, seed=1), mask=mask, reduction="none")
+    losses.sum().backward()
+    assert losses[1].item() == 0
+    assert ragged.grad[1].abs().max() < 1e-15
+    assert (ragged.grad[0] != 0).all()
+
+
+@pytest.mark.parametrize("name", ["vpd", "js", "forward_kl", "reverse_kl"])
+def test_a_batch_is_as_many_prompts_alone_ragged_or_not(name):
+    mask = torch.tensor([[True] * 4, [True, False, True, False], [False, True, True, True]])
+    student, teacher = normal(3, 4), normal(3, 4, seed=1).masked_fill(~mask, math.nan)
+    student.requires_grad_()
+    together = loss(name, student, teacher, mask=mask, reduction="none")
+    (gradient,) = torch.autograd.grad(together.mean(), student)
+    for row, present in enumerate(mask):
+        alone = student[row : row + 1, present].detach().requires_grad_()
+        value = loss(name, alone, teacher[row : row + 1, present])
+        torch.testing.assert_close(together[row], value)
+        torch.testing.assert_close(gradient[row, present], torch.autograd.grad(value, alone)[0][0] / 3)
+        assert (gradient[row, ~present] == 0).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_reductions(name):
+    student, teacher = normal(3, 4), normal(3, 4, seed=1)
+    losses = loss(name, student, teacher, reduction="none")
+    assert losses.shape == (3,)
+    torch.testing.assert_close(loss(name, student, teacher), losses.mean())
+    torch.testing.assert_close(loss(name, student, teacher, reduction="sum"), losses.sum())
+    with pytest.raises(ValueError, match="mean, sum, none"):
+        loss(name, student, teacher, reduction="average")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_are_right(name):
+    mask = None if name == "released" else torch.tensor([[True] * 4, [True, False, True, True]])
+    teacher = normal(2, 4, seed=1)
+    assert gradcheck(lambda s: loss(name, s, teacher, mask=mask, reduction="none"), normal(2, 4).requires_grad_())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_step_against_the_gradient_lowers_the_loss(name):
+    student, teacher = normal(8, 5, seed=2).requires_grad_(), normal(8, 5, seed=3)
+    before = loss(name, student, teacher)
+    (gradient,) = torch.autograd.grad(before, student)
+    assert loss(name, student - 0.1 * gradient, teacher) < before
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_dtype_follows_the_student(name):
+    student, teacher = normal(2, 4), normal(2, 4, seed=1)
+    single = loss(name, student.float(), teacher)
+    assert single.dtype == torch.float32
+    exact = loss(name, student.float().double(), teacher)
+    torch.testing.assert_close(single.double(), exact, rtol=1e-6, atol=0)
+
+
+def test_ties_of_the_teacher_rank_the_lower_number_first_and_are_counted():
+    student = torch.tensor([[0.3, -0.2, 1.0]], dtype=F64)
+    tied, broken = torch.tensor([[1.0, 0.0, 1.0]], dtype=F64), torch.tensor([[1.0, 0.0, 0.9]], dtype=F64)
+    assert vpd_loss(student, tied) == vpd_loss(student, broken)
+    assert loss_diagnostics(student, tied)["ties"].tolist() == [1]
+    assert loss_diagnostics(student, torch.zeros_like(tied))["ties"].tolist() == [3]
+    assert loss_diagnostics(student, broken)["ties"].tolist() == [0]
+
+
+def test_only_the_order_of_the_teacher_counts_for_vpd_and_its_margins_for_ppd():
+    student, teacher = normal(3, 4), normal(3, 4, seed=1)
+    assert vpd_loss(student, teacher) == vpd_loss(student, 5 * teacher)
+    assert abs(ppd_loss(student, teacher) - ppd_loss(student, 5 * teacher)) > 1e-3
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bad_scores_name_whose_row_and_item(name):
+    student, teacher = torch.zeros(3, 2), torch.zeros(3, 2)
+    teacher[1, 0] = -math.inf
+    with pytest.raises(ValueError, match=r"teacher_scores: row 1 .*item 0 .*-inf.*mask"):
+        loss(name, student, teacher)
+    with pytest.raises(ValueError, match=r"student_scores: row 1 .*item 0"):
+        loss(name, teacher, student)
+    if name != "vpd":
+        with pytest.raises(ValueError, match="forward_kl"):
+            ppd_loss(student, student, "jsd")
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(Exception, match=r"student_scores|teacher_scores"):  # ValueError; under jaxtyping its own error
+        vpd_loss(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+def test_diagnostics_agree_with_scipy_and_carry_no_gradient():
+    student, teacher = normal(20, 5).round().requires_grad_(), normal(20, 5, seed=1).round()
+    student.data[0], teacher[1] = 1.0, 2.0  # undefined tau
+    result = loss_diagnostics(student, teacher)
+    expected = [kendalltau(s, t).statistic for s, t in zip(student.detach(), teacher, strict=True)]
+    np.testing.assert_allclose(result["kendall_tau"], expected, atol=1e-12, equal_nan=True)
+    assert np.isnan(expected).sum() == 2
+    torch.testing.assert_close(result["jsd"], ppd_loss(student, teacher, reduction="none").detach())
+    assert not any(v.requires_grad for v in result.values())
+    assert {tuple(v.shape) for v in result.values()} == {(20,)}
+
+
+def test_diagnostics_of_ragged_prompts_are_those_of_each_alone():
+    mask = torch.tensor([[True] * 4, [True, False, True, False], [False, True, True, True]])
+    student, teacher = normal(3, 4).masked_fill(~mask, math.nan), normal(3, 4, seed=1)
+    together = loss_diagnostics(student, teacher, mask)
+    for row, present in enumerate(mask):
+        alone = loss_diagnostics(student[row : row + 1, present], teacher[row : row + 1, present])
+        for key, value in alone.items():
+            torch.testing.assert_close(together[key][row], value[0], equal_nan=True)
+
+
+# --- the published code's form ---
+
+
+def test_released_form_agrees_with_its_definition_on_a_batch(oracle):
+    student, teacher = normal(3, 4), normal(3, 4, seed=1)
+    expected = oracle.released(student.tolist(), teacher.tolist())
+    np.testing.assert_allclose(ppd_loss(student, teacher, "released", reduction="none"), expected, rtol=1e-10)
+
+
+def test_released_form_exceeds_ln_2_where_a_jensen_shannon_divergence_cannot():
+    student, teacher = torch.tensor([[20.0, 10.0, 0.0]], dtype=F64), torch.tensor([[0.0, 10.0, 20.0]], dtype=F64)
+    assert ppd_loss(student, teacher).item() <= math.log(2)
+    assert ppd_loss(student, teacher, "released").item() > 5
+    assert ppd_loss(2 * student, 2 * teacher, "released") > 1.9 * ppd_loss(student, teacher, "released")  # no bound
+
+
+def test_released_form_couples_the_prompts_of_a_batch():
+    student, teacher = normal(2, 3), normal(2, 3, seed=1)
+    alone = torch.cat([ppd_loss(student[i : i + 1], teacher[i : i + 1], "released", reduction="none") for i in (0, 1)])
+    together = ppd_loss(student, teacher, "released", reduction="none")
+    assert ((together - alone).abs() > 0.1).all()
+    student.requires_grad_()
+    first = ppd_loss(student, teacher, "released", reduction="none")[0]
+    assert (torch.autograd.grad(first, student)[0][1] != 0).any()  # the first prompt's loss pulls on the second
+    own = ppd_loss(student, teacher, "js", reduction="none")[0]
+    assert (torch.autograd.grad(own, student)[0][1] == 0).all()
+
+
+def test_released_form_is_not_zero_for_a_perfect_student_in_a_batch():
+    teacher = normal(2, 3)
+    assert ppd_loss(teacher[:1], teacher[:1], "released").item() == pytest.approx(0, abs=1e-12)
+    assert ppd_loss(teacher, teacher, "released").item() > 0.5
+
+
+def test_released_form_refuses_what_it_cannot_mix():
+    with pytest.raises(ValueError, match="same n"):
+        ppd_loss(normal(2, 3), normal(2, 3), "released", mask=torch.tensor([[True] * 3, [True, True, False]]))
+    with pytest.raises(ValueError, match="enumeration stops"):
+        ppd_loss(normal(2, 11), normal(2, 11), "released")
+
+
+# --- the baselines ---
+
+
+def logps(pairs=7):
+    return [-10 * torch.rand(pairs, generator=torch.Generator().manual_seed(s)) for s in range(4)]
+
+
+def test_baselines_by_hand():
+    assert sft_loss(torch.tensor([-1.0, -3.0])).item() == 2
+    assert sft_loss(torch.tensor([-1.0, -3.0]), "none").tolist() == [1, 3]
+    same = torch.full((3,), -9.0)
+    assert dpo_loss(same, same, same, same).item() == pytest.approx(math.log(2))
+    # margin 0.5 * ((-1 + 2) - (-4 + 3)) = 1
+    numbers = (torch.tensor([x]) for x in (-1.0, -4.0, -2.0, -3.0))
+    assert dpo_loss(*numbers, beta=0.5).item() == pytest.approx(math.log(1 + math.exp(-1)))
+    # margin 2 * (-0.5 + 1.5) - 1 = 1
+    assert simpo_loss(torch.tensor([-0.5]), torch.tensor([-1.5])).item() == pytest.approx(math.log(1 + math.exp(-1)))
+
+
+def test_dpo_agrees_with_trl():
+    """TRL's own loss method, on a stand-in for the trainer whose model returns these log-probabilities."""
+    trl = pytest.importorskip("trl.trainer.dpo_trainer")
+    numbers = logps()
+    for beta in (0.1, 0.7):
+        theirs = trl.DPOTrainer._compute_loss(*trl_dpo_stand_in(numbers, beta), return_outputs=False)
+        torch.testing.assert_close(dpo_loss(*numbers, beta=beta), theirs)
+
+
+def trl_dpo_stand_in(numbers, beta):
+    chosen, rejected, reference_chosen, reference_rejected = numbers
+    policy = torch.cat([chosen, rejected])[:, None]  # one token per response: its log-probability is the sum
+    extra = torch.zeros_like(policy)
+    outputs = SimpleNamespace(log_probs=policy, entropy=extra, mean_logits=extra, is_top1=extra.bool())
+    accelerator = SimpleNamespace(device="cpu", gather=lambda t: t, gather_for_metrics=lambda t: t)
+    trainer = SimpleNamespace(
+        model=SimpleNamespace(training=False), accelerator=accelerator, aux_loss_enabled=False, ld_alpha=None,
+        precompute_ref_logps=True, f_divergence_type="reverse_kl", loss_types=["sigmoid"], loss_weights=[1.0],
+        beta=beta, label_smoothing=0.0, use_weighting=False, _metrics=defaultdict(lambda: defaultdict(list)),
+        _total_train_tokens=0, _tp_size=1, maybe_activation_offload_context=nullcontext(),
+    )  # fmt: skip
+    ids = torch.ones(2 * len(chosen), 2, dtype=torch.long)
+    mask = torch.tensor([[0, 1]]).expand_as(ids)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": mask}
+    inputs |= {"ref_chosen_logps": reference_chosen, "ref_rejected_logps": reference_rejected}
+    return trainer, lambda **_: outputs, inputs
+
+
+def trl_cpo_losses(loss_type, chosen, rejected, beta, gamma=0.0, label_smoothing=0.0):
+    trl = pytest.importorskip("trl.experimental.cpo.cpo_trainer")
+    trainer = SimpleNamespace(
+        loss_type=loss_type, beta=beta, simpo_gamma=gamma, label_smoothing=label_smoothing, alpha=0.0,
+        accelerator=SimpleNamespace(device="cpu"),
+    )  # fmt: skip
+    return trl.CPOTrainer.cpo_loss(trainer, chosen, rejected)[0]
+
+
+def test_simpo_agrees_with_trl():
+    chosen, rejected = logps()[:2]
+    for beta, gamma in ((2.0, 1.0), (10.0, 3.0), (2.5, 0.25)):
+        theirs = trl_cpo_losses("simpo", chosen, rejected, beta, gamma)
+        torch.testing.assert_close(simpo_loss(chosen, rejected, beta, gamma, reduction="none"), theirs)
+
+
+def test_smoothed_dpo_agrees_with_trl():
+    """TRL's DPO has no smoothed form any more; its CPO loss on the log-ratios is the same formula."""
+    numbers = logps()
+    chosen, rejected = numbers[0] - numbers[2], numbers[1] - numbers[3]
+    theirs = trl_cpo_losses("sigmoid", chosen, rejected, 0.3, label_smoothing=0.2)
+    torch.testing.assert_close(dpo_loss(*numbers, beta=0.3, label_smoothing=0.2, reduction="none"), theirs)
