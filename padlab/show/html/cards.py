@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from padlab.show.html.safe import CELL, LINE, WRAP, Html, escape, shorten, visible
 
 _RAMP = ((255, 255, 255), (221, 150, 190), (82, 20, 62))  # likely, unlikely, very unlikely: lightness falls steadily
 
 
-def heat_colours(logp: float, low: float = -8.0) -> tuple[str, str]:
+def heat_colours(logp: Any, low: float | int = -8.0) -> tuple[str, str]:
     """Background and text colour for one token log-probability; the pair always has a contrast above 4.5.
 
     Args:
@@ -30,7 +31,7 @@ def heat_colours(logp: float, low: float = -8.0) -> tuple[str, str]:
     return "#{:02x}{:02x}{:02x}".format(*rgb), "#000000" if luminance > 0.179 else "#ffffff"
 
 
-def _finite(values: Sequence[float], count: int, what: str, per: str) -> list[float]:
+def _finite(values: Any, count: int, what: str, per: str) -> list[float]:
     """The values as floats; ValueError unless there is a finite one for each of the `count` texts."""
     numbers = [float(value) for value in values]
     if len(numbers) != count:
@@ -41,11 +42,11 @@ def _finite(values: Sequence[float], count: int, what: str, per: str) -> list[fl
     return numbers
 
 
-def _nats(value: float, digits: int = 2) -> str:
+def _nats(value: Any, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def _legend(low: float) -> str:
+def _legend(low: float | int) -> str:
     samples = []
     for step in range(5):
         back, ink = heat_colours(low * step / 4, low)
@@ -54,14 +55,14 @@ def _legend(low: float) -> str:
     return f'<div style="margin-top:6px;font-size:85%">{"".join(samples)} nats</div>'
 
 
-def _token(token: str, logp: float, low: float) -> str:
+def _token(token: str, logp: float | int, low: float | int) -> str:
     back, ink = heat_colours(logp, low)
     shown = token.replace("\n", "⏎\n").replace("\t", "⇥\t") or "∅"
     title = escape(f"{_nats(logp, 3)} nats", attribute=True)
     return f'<span title="{title}" style="background-color:{back};color:{ink};border-radius:2px">{escape(shown)}</span>'
 
 
-def token_heatmap(tokens: Sequence[str], logps: Sequence[float], title: str = "", low: float = -8.0) -> Html:
+def token_heatmap(tokens: Sequence[str], logps: Any, title: str = "", low: float | int = -8.0) -> Html:
     """A response with each token's log-probability as its background colour, and their mean: the reward.
 
     Args:
@@ -89,12 +90,12 @@ def token_heatmap(tokens: Sequence[str], logps: Sequence[float], title: str = ""
     return Html(f"<div><b>{escape(head)}</b></div>{body}{_legend(low)}", f"{visible(head)}\n{text}")
 
 
-def _columns(rewards: Sequence[float] | Mapping[str, Sequence[float]] | None, count: int) -> dict[str, list[float]]:
+def _columns(rewards: Any, count: int) -> dict[str, list[float]]:
     named = rewards if isinstance(rewards, Mapping) else {"reward": rewards} if rewards is not None else {}
     return {str(name): _finite(values, count, str(name), "response") for name, values in named.items()}
 
 
-def _bar(share: float) -> str:
+def _bar(share: float | int) -> str:
     """A horizontal bar as long as the probability, 0 to 1."""
     width = 100 * min(max(share, 0.0), 1.0)
     return (
@@ -110,8 +111,8 @@ def _block(text: str, limit: int) -> str:
 def responses(
     prompt: str,
     responses: Sequence[str],
-    rewards: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
-    probs: Sequence[float] | None = None,
+    rewards: Any = None,
+    probs: Any = None,
     limit: int = 2000,
 ) -> Html:
     """A prompt and its responses, lettered A, B, ..., with what is known of each.

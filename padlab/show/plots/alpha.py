@@ -40,7 +40,7 @@ def plot_alpha_curve(
     estimate: Any,
     low: Any,
     high: Any,
-    best: float | None = None,
+    best: float | int | None = None,
     metric: str = "kendall_tau",
     names: Sequence[str] | None = None,
     title: str | None = None,
@@ -94,7 +94,7 @@ def plot_alpha_curve(
     return finish(figure, title, default, alt)
 
 
-def _first_choice(reward: np.ndarray, selection_prob: np.ndarray, alphas: np.ndarray, beta: float) -> np.ndarray:
+def _first_choice(reward: np.ndarray, selection_prob: np.ndarray, alphas: np.ndarray, beta: float | int) -> np.ndarray:
     """P(response is ranked first), alphas x n: softmax of beta x ((1 - alpha) reward + alpha log p_sel)."""
     log_p = np.log(np.maximum(selection_prob, 1e-12))
     scores = beta * ((1 - alphas[:, None]) * reward + alphas[:, None] * log_p)
@@ -116,7 +116,7 @@ def plot_calibration_step(
     reward: Any,
     selection_prob: Any,
     alphas: Any = None,
-    beta: float = 10.0,
+    beta: float | int = 10.0,
     labels: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:

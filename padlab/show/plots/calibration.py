@@ -70,7 +70,7 @@ def plot_position_bias(prob_first_ab: Any, prob_first_ba: Any, title: str | None
 
 
 @house_style()
-def plot_option_mass(option_mass: Any, threshold: float = 0.5, title: str | None = None) -> Figure:
+def plot_option_mass(option_mass: Any, threshold: float | int = 0.5, title: str | None = None) -> Figure:
     """How much of the next-token probability falls on the option letters, prompt by prompt, least first.
 
     Args:

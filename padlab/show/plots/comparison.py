@@ -23,7 +23,7 @@ from padlab.show.plots.style import (
 )
 
 
-def _verdict(low: float, high: float, better: int) -> tuple[str, str, str]:
+def _verdict(low: Any, high: Any, better: Any) -> tuple[str, str, str]:
     """Colour, marker and word for an interval of a difference."""
     if low <= 0 <= high:
         return NEUTRAL, "o", "not clear"
@@ -32,7 +32,7 @@ def _verdict(low: float, high: float, better: int) -> tuple[str, str, str]:
     return (BETTER, "^", "better") if (low > 0) == (better > 0) else (WORSE, "v", "worse")
 
 
-def _forest_row(axes: Axes, name: str, values: Sequence[float], better: int) -> str:
+def _forest_row(axes: Axes, name: str, values: Any, better: Any) -> str:
     """One metric: the interval against 0 on its own scale; returns the verdict."""
     before, after, estimate, low, high = values
     colour, marker, word = _verdict(low, high, better)
@@ -62,7 +62,7 @@ def plot_before_after(
     estimate: Any,
     low: Any,
     high: Any,
-    better: Sequence[int] | None = None,
+    better: Any = None,
     title: str | None = None,
 ) -> Figure:
     """Paired differences after minus before with their 95 % intervals, one row and one scale per metric.

@@ -20,14 +20,14 @@ _WEIGHTS = np.array([0.53, 0.34, 0.13])
 _VIEW = np.array([[-0.564, -0.545, -0.620], [-0.001, -0.751, 0.661], [-0.826, 0.373, 0.422]])
 
 
-def _half_discs(axes: Axes, place: np.ndarray, teacher: float, student: float, scale: float, depth: float = 3) -> None:
+def _half_discs(axes: Axes, place: np.ndarray, teacher: Any, student: Any, scale: float, depth: int = 3) -> None:
     """Left half for the teacher, right half for the student; the areas are the probabilities."""
     for share, angles, colour in ((teacher, (90, 270), TEACHER), (student, (270, 90), STUDENT)):
         wedge = Wedge(tuple(place), scale * np.sqrt(share), *angles, facecolor=colour, edgecolor="white", linewidth=0.8)
         axes.add_patch(wedge).set_zorder(depth)
 
 
-def _name(axes: Axes, place: np.ndarray, text: str, drop: float, **looks: Any) -> None:
+def _name(axes: Axes, place: np.ndarray, text: str, drop: Any, **looks: Any) -> None:
     """The ranking's name below its half-discs, legible on any ground."""
     halo = [withStroke(linewidth=3, foreground="white")]
     axes.text(

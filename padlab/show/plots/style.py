@@ -62,7 +62,7 @@ class Figure(matplotlib.figure.Figure):
     ''
     """
 
-    def __init__(self, width: float = 9.0, height: float = 5.0) -> None:
+    def __init__(self, width: float | int = 9.0, height: float | int = 5.0) -> None:
         super().__init__(figsize=(width, height), dpi=100, layout="constrained")
         FigureCanvasAgg(self)
         self.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
@@ -73,7 +73,7 @@ class Figure(matplotlib.figure.Figure):
         with house_style():
             super().draw(renderer)
 
-    def png(self, scale: float = 1.6) -> bytes:
+    def png(self, scale: float | int = 1.6) -> bytes:
         """The figure as a PNG of few bytes (256 colours), so that an executed notebook stays small.
 
         Args:
@@ -171,7 +171,7 @@ def item_names(labels: Sequence[str] | None, n: int, limit: int = 60) -> tuple[l
     return letters, [f"{letter}  {name}" for letter, name in zip(letters, names, strict=True)]
 
 
-def num(value: float, digits: int = 2) -> str:
+def num(value: Any, digits: int = 2) -> str:
     """A number with a true minus sign.
 
     >>> num(-0.5)
@@ -180,7 +180,7 @@ def num(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
 
 
-def percent(share: float) -> str:
+def percent(share: Any) -> str:
     """A share of 1 as whole percents; never 0 or 100 for what is neither.
 
     >>> percent(0.42), percent(0.001), percent(0.9999)

@@ -39,7 +39,7 @@ def _panels(matrix: Any, name: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _heat(axes: Axes, values: np.ndarray, colours: Colormap, rows: list[str], columns: list[str], most: float) -> Any:
+def _heat(axes: Axes, values: np.ndarray, colours: Colormap, rows: list[str], columns: list[str], most: Any) -> Any:
     """Heat map from 0 to `most`, with the number in each cell while the cells are large enough to read."""
     image = axes.imshow(values, cmap=colours, vmin=0, vmax=most)
     axes.set_xticks(range(len(columns)), columns)
@@ -158,7 +158,7 @@ def _entropies(reward: np.ndarray, betas: np.ndarray) -> np.ndarray:
 
 @house_style()
 def plot_entropy_beta(
-    reward: Any, betas: Any, student_reward: Any = None, mark: float | None = 10.0, title: str | None = None
+    reward: Any, betas: Any, student_reward: Any = None, mark: float | int | None = 10.0, title: str | None = None
 ) -> Figure:
     """Entropy of the distribution over rankings as beta grows: from all rankings alike to one certain ranking.
 

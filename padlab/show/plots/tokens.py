@@ -25,7 +25,7 @@ def _places(texts: list[str]) -> list[tuple[float, int, float]]:
     return places
 
 
-def _draw_cell(axes: Axes, place: tuple[float, int, float], text: str, logp: float, low: float) -> None:
+def _draw_cell(axes: Axes, place: tuple[float, int, float], text: str, logp: Any, low: float | int) -> None:
     x, line, width = place
     back, ink = heat_colours(logp, low)
     axes.add_patch(Rectangle((x, line), width, 0.56, facecolor=back, edgecolor="#BBBBBB", linewidth=0.6))
@@ -41,7 +41,7 @@ def _mono() -> list[str]:
 
 
 @house_style()
-def plot_token_rewards(tokens: Sequence[str], logps: Any, low: float = -8.0, title: str | None = None) -> Figure:
+def plot_token_rewards(tokens: Sequence[str], logps: Any, low: float | int = -8.0, title: str | None = None) -> Figure:
     """A response with each token's log-probability below it and as its colour; their mean is the reward.
 
     Args:
