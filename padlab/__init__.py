@@ -1,0 +1,55 @@
+"""padlab: how a small language model takes over a larger one's preferences (PAD, arXiv 2502.14272).
+
+The public names, in the order of the method:
+
+    load_pair, load_model, PRESETS        two language models, or one
+    load_prompts                          prompts: bundled, JSONL, datasets, lists
+    score                                 reward of given responses under a model, nats/token
+    sample_responses                      phase 1: the student's diverse responses
+    add_rewards, add_selection_probs      phase 2: likelihood as reward; multiple choice
+    calibrate                             phase 2: mix both by alpha
+    PlackettLuce, js_divergence           phase 3: distributions over rankings
+    vpd_loss, ppd_loss                    phase 3: the losses
+    distill, PADConfig, PADTrainer        phase 3: training
+    rank_agreement, compare               evaluation: before and after
+    fresh_samples                         evaluation: what the student writes now
+    examine                               can this model be a teacher?
+    check_candidates, to_trl, from_trl    the table that flows through the phases
+    free                                  give memory back
+
+Names are loaded on first use: `import padlab` takes milliseconds, imports no torch and touches no network.
+"""
+
+from importlib import import_module as _import_module
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "padlab.lm.models": ("LanguageModel", "load_model", "load_pair", "pruned", "free"),
+    "padlab.lm.presets": ("PRESETS", "Preset"),
+    "padlab.prompts": ("load_prompts",),
+    "padlab.candidates": ("check_candidates", "to_trl", "from_trl"),
+    "padlab.rankings.plackett_luce": ("PlackettLuce",),
+    "padlab.rankings.divergence": ("Divergence", "js_divergence"),
+    "padlab.rankings.losses": ("vpd_loss", "ppd_loss", "sft_loss", "dpo_loss", "simpo_loss"),
+    "padlab.phases.sampling": ("sample_responses",),
+    "padlab.phases.rewards": ("score", "score_tokens", "add_rewards"),
+    "padlab.phases.calibration": ("add_selection_probs", "calibrate"),
+    "padlab.phases.trainer": ("PADConfig", "PADTrainer", "distill"),
+    "padlab.study.agreement": ("rank_agreement", "compare", "fresh_samples"),
+    "padlab.study.doctor": ("examine",),
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
+__all__ = sorted([*_PLACE_OF, "__version__"])
+
+
+def __getattr__(name: str):
+    if name not in _PLACE_OF:
+        raise AttributeError(f"module 'padlab' has no attribute {name!r}; see help(padlab) for the public names")
+    value = getattr(_import_module(_PLACE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return __all__

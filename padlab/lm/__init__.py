@@ -1,0 +1,1 @@
+"""A language model as a reward function: loading, chat templates, token log-probabilities."""

@@ -1,0 +1,53 @@
+"""Copies that can be trained without touching the original: LoRA by peft, or all weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+
+def trainable_copy(model: Any, peft_config: Any, seed: int = 0) -> Any:
+    """A copy of a model, ready for training.
+
+    Args:
+        model: a causal LM, or a peft model around one.
+        peft_config: "auto" for LoRA r 16 on all linear layers; a peft config; None to train all weights (an existing
+            adapter is merged first). A model that already has an adapter continues a copy of that one.
+        seed: decides the adapter's random start.
+
+    Returns:
+        the copy; with an adapter it shares the storage of the frozen weights with the original.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if peft_config is None:
+        full = copy.deepcopy(model)
+        full = full.merge_and_unload() if isinstance(full, PeftModel) else full
+        return full.requires_grad_(True)
+    if isinstance(model, PeftModel):
+        return _continue(model)
+    if peft_config == "auto":
+        peft_config = LoraConfig(
+            r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(_sharing_copy(model, ()), peft_config)
+
+
+def _continue(model: Any) -> Any:
+    adapter = [name for name, _ in model.named_parameters() if "lora_" in name or "modules_to_save" in name]
+    fresh = _sharing_copy(model, adapter)
+    for name, parameter in fresh.named_parameters():
+        parameter.requires_grad_(name in adapter)
+    return fresh
+
+
+def _sharing_copy(model: Any, own: Any) -> Any:
+    """A copy whose parameters share their storage with the original's, but for those named in `own`."""
+    shared = {
+        id(p): torch.nn.Parameter(p.data, requires_grad=False) for n, p in model.named_parameters() if n not in own
+    }
+    return copy.deepcopy(model, shared)

@@ -1,0 +1,152 @@
+"""Many prompts x n responses at once: prompts are prefilled once, finished rows leave the batch.
+
+The randomness is handed in (one uniform number per row and step) and turned into a token by inverting the cumulative
+distribution, so what a row draws depends on nothing but its own numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache
+
+from padlab.lm.chat import control_tokens, end_of_turn_id
+
+NUCLEUS_FIRST = 512  # look for the nucleus among so many top tokens before sorting the whole vocabulary
+
+
+def stop_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Ids that end a response: the template's end of turn, the tokenizer's EOS, the generation config's EOS."""
+    more = getattr(model.generation_config, "eos_token_id", None)
+    more = more if isinstance(more, list) else [more]
+    return {i for i in (end_of_turn_id(tokenizer), tokenizer.eos_token_id, *more) if i is not None}
+
+
+def decode_text(tokenizer: Any, ids: Sequence[int], stops: set[int]) -> str:
+    """The text of sampled ids, without the id that ended it."""
+    body = ids[:-1] if ids and ids[-1] in stops else ids
+    return tokenizer.decode(body, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@torch.no_grad()
+def generate_rows(
+    model: Any,
+    tokenizer: Any,
+    prompt_ids: Sequence[Sequence[int]],
+    uniforms: Sequence[np.ndarray],
+    *,
+    temperature: float,
+    top_p: float,
+    max_new_tokens: int,
+) -> list[list[list[int]]]:
+    """Sample responses.
+
+    Args:
+        model: causal LM with a cache that can be repeated along the batch.
+        tokenizer: its tokenizer; control tokens other than the stop ids are never drawn, nor ids beyond its vocabulary,
+            nor a stop id before the first visible character.
+        prompt_ids: one list per prompt.
+        uniforms: per prompt, responses x steps in [0, 1).
+        temperature, top_p, max_new_tokens: as in `sample_responses`.
+
+    Returns:
+        per prompt, per response: sampled ids, the stop id included when it was drawn.
+    """
+    was_training = model.training
+    model.eval()
+    counts = torch.tensor([len(u) for u in uniforms])
+    cache, mask, logits = _prefill(model, prompt_ids)
+    owner = torch.repeat_interleave(torch.arange(len(counts)), counts).to(logits.device)
+    cache.batch_select_indices(owner)
+    mask, logits = mask[owner], logits[owner]
+    draws = torch.from_numpy(np.concatenate(list(uniforms))).to(logits.device)
+    stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=logits.device)
+    banned = _banned(tokenizer, logits.shape[-1], stops.tolist())
+    out: list[list[int]] = [[] for _ in range(len(owner))]
+    blank = torch.ones(len(owner), dtype=torch.bool, device=logits.device)
+    alive = torch.arange(len(owner), device=logits.device)
+    for step in range(max_new_tokens):
+        logits[:, banned] = -torch.inf
+        logits[blank.nonzero(), stops] = -torch.inf
+        token = choose(logits / temperature, top_p, draws[alive, step])
+        for row, value in zip(alive.tolist(), token.tolist(), strict=True):
+            out[row].append(value)
+        blank &= torch.tensor([not tokenizer.decode([t]).strip() for t in token.tolist()], device=token.device)
+        going = (~torch.isin(token, stops)).nonzero().squeeze(-1)
+        if step + 1 == max_new_tokens or len(going) == 0:
+            break
+        if len(going) < len(alive):
+            cache.batch_select_indices(going)
+            alive, mask, token, blank = alive[going], mask[going], token[going], blank[going]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        logits = model(
+            input_ids=token[:, None], attention_mask=mask, position_ids=mask.sum(1, keepdim=True) - 1,
+            past_key_values=cache, use_cache=True,
+        ).logits[:, -1].float()  # fmt: skip
+    model.train(was_training)
+    edges = [0, *counts.cumsum(0).tolist()]
+    return [out[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def choose(logits: Float[Tensor, "rows vocabulary"], top_p: float, uniform: Float[Tensor, " rows"]) -> Tensor:
+    """One token per row from the nucleus, by inverting the cumulative distribution in vocabulary order.
+
+    Args:
+        logits: already divided by the temperature.
+        top_p: the smallest set of most likely tokens with at least this mass is kept (its last token included).
+        uniform: in [0, 1), float64.
+
+    >>> choose(torch.tensor([[0.0, 9.0, 0.0]]), 0.9, torch.tensor([0.5], dtype=torch.float64)).tolist()
+    [1]
+    """
+    probabilities = torch.softmax(logits.float(), dim=-1)
+    if top_p >= 1:
+        return _invert(probabilities, uniform)
+    width = min(NUCLEUS_FIRST, logits.shape[-1])
+    top, index = probabilities.topk(width)
+    token = _from_nucleus(top, index, top_p, uniform)
+    if len(flat := (top.sum(-1) < top_p).nonzero().squeeze(-1)) and width < logits.shape[-1]:
+        top, index = probabilities[flat].sort(dim=-1, descending=True, stable=True)
+        token[flat] = _from_nucleus(top, index, top_p, uniform[flat])
+    return token
+
+
+def _from_nucleus(top: Tensor, index: Tensor, top_p: float, uniform: Tensor) -> Tensor:
+    before = top.double().cumsum(-1) - top
+    kept = torch.where(before < top_p, top, 0)
+    index, order = index.sort(-1)
+    return index.gather(-1, _invert(kept.gather(-1, order), uniform)[:, None]).squeeze(-1)
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
+    total = weights.double().cumsum(-1)
+    found = torch.searchsorted(total, (uniform * total[:, -1])[:, None], right=True).squeeze(-1)
+    return found.clamp(max=weights.shape[-1] - 1)
+
+
+def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]]) -> tuple[DynamicCache, Tensor, Tensor]:
+    """Left-padded prompts through the model once: (cache, attention mask, logits of the next token)."""
+    length = max(map(len, prompt_ids))
+    input_ids = torch.zeros(len(prompt_ids), length, dtype=torch.long)
+    mask = torch.zeros_like(input_ids)
+    for row, ids in enumerate(prompt_ids):
+        input_ids[row, length - len(ids) :] = torch.tensor(ids)
+        mask[row, length - len(ids) :] = 1
+    input_ids, mask = input_ids.to(model.device), mask.to(model.device)
+    cache = DynamicCache(config=model.config)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    output = model(
+        input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+        logits_to_keep=1,
+    )  # fmt: skip
+    return cache, mask, output.logits[:, -1].float()
+
+
+def _banned(tokenizer: Any, vocabulary: int, stops: list[int]) -> Tensor:
+    control = [i for i in control_tokens(tokenizer).values() if i not in stops and i < vocabulary]
+    return torch.tensor([*control, *range(len(tokenizer), vocabulary)], dtype=torch.long)

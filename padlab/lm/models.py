@@ -1,0 +1,199 @@
+"""A language model with its tokenizer and name; loading by preset, Hub id, folder or GGUF file."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from padlab.lm.embedded import embedded_path, load_gguf
+from padlab.lm.presets import PRESETS, Preset
+from padlab.lm.pruning import prune_depth
+from padlab.lm.tiny import tiny_pair
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model, its tokenizer and a name for figures and manifests.
+
+    Args:
+        model: a transformers causal LM (or a peft model around one), in eval mode unless being trained.
+        tokenizer: its tokenizer.
+        name: short, for figures.
+        source: what `load_model` was given, plus what was done to it; goes into manifests.
+        history: the training log, if this model came out of `padlab.distill`.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    source: str = ""
+    history: tuple[dict[str, float], ...] = ()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
+    @property
+    def max_length(self) -> int:
+        """The context length in tokens."""
+        return int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 30)
+
+    def tokenizer_hash(self) -> str:
+        """Sixteen hex digits that say whose token ids these are."""
+        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()
+        return hashlib.sha256(vocabulary).hexdigest()[:16]
+
+    def template_hash(self) -> str:
+        """Sixteen hex digits of the chat template."""
+        return hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()[:16]
+
+    def weights_hash(self) -> str:
+        """Sixteen hex digits of the weights (name, shape, first and last values, sum of every tensor)."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.model.state_dict().items()):
+            flat = value.detach().flatten()
+            sample = [float(flat[0]), float(flat[-1]), float(flat.double().sum())] if flat.numel() else []
+            digest.update(repr((key, tuple(value.shape), sample)).encode())
+        return digest.hexdigest()[:16]
+
+    def describe(self) -> dict[str, str]:
+        """What a manifest records of this model."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "weights": self.weights_hash(),
+            "tokenizer": self.tokenizer_hash(),
+            "template": self.template_hash(),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+        }
+
+    def around(self, model: Any, note: str, history: tuple[dict[str, float], ...] = ()) -> LanguageModel:
+        """The same tokenizer and name around other weights; the note is added to the source."""
+        return replace(self, model=model, source="; ".join(filter(None, (self.source, note))), history=history)
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors; the adapter alone for a peft model) and tokenizer to a folder."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_model(
+    spec: str | os.PathLike, *, dtype: str | torch.dtype | None = None, device: str | None = None, **options: Any
+) -> LanguageModel:
+    """Load a language model.
+
+    Args:
+        spec: "embedded", a Hub id ("org/name", "org/name@revision"), a local folder (also one written by
+            `LanguageModel.save`, adapters included), or a .gguf file.
+        dtype: weights' type; default float32 on a CPU and bfloat16 on a GPU. Log-probabilities are float32 anyway.
+        device: default "cuda" when there is one, else "cpu".
+        options: passed on to transformers' `from_pretrained`.
+
+    Raises:
+        RuntimeError: nothing can be loaded from there; the message says what was tried.
+        ValueError: the model is not a causal language model.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    wanted = wanted or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
+    spec = str(spec)
+    if spec == "embedded":
+        found = _load(embedded_path(), wanted, {})
+        return LanguageModel(found[0].to(device).eval(), found[1], "SmolLM2-135M-Instruct", "embedded")
+    path = Path(spec).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise RuntimeError(f"no such GGUF file: {path}")
+        found = load_gguf(path, wanted)
+    elif path.is_dir():
+        found = _load(path, wanted, options)
+    else:
+        name, _, revision = spec.partition("@")
+        found = _load(name, wanted, {**options, **({"revision": revision} if revision else {})})
+    return LanguageModel(found[0].to(device).eval(), found[1], path.stem if path.exists() else path.name, spec)
+
+
+def load_pair(
+    preset: str = "embedded", *, dtype: str | None = None, device: str | None = None
+) -> tuple[LanguageModel, LanguageModel]:
+    """(teacher, student) of a preset: "tiny", "embedded", "classroom", "classroom-qwen", "paper", "paper-llama".
+
+    Args:
+        preset: see `padlab.PRESETS` for models, settings and where the settings come from.
+        dtype, device: as in `load_model`.
+
+    >>> teacher, student = load_pair("tiny")
+    >>> teacher.tokenizer_hash() == student.tokenizer_hash()
+    False
+    """
+    chosen = get_preset(preset)
+    if chosen.name == "tiny":
+        built = tiny_pair()
+        return LanguageModel(*built[0], "tiny teacher", "tiny"), LanguageModel(*built[1], "tiny student", "tiny")
+    teacher = load_model(chosen.teacher, dtype=dtype, device=device)
+    if chosen.keep_blocks:
+        return teacher, pruned(teacher, chosen.keep_blocks)
+    return teacher, load_model(chosen.student, dtype=dtype, device=device)
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name; ValueError lists the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}. For other models use padlab.load_model")
+    return PRESETS[name]
+
+
+def pruned(teacher: LanguageModel, keep_blocks: int) -> LanguageModel:
+    """A student made of the teacher by leaving out the blocks of lowest measured influence."""
+    model, removed = prune_depth(teacher.model, teacher.tokenizer, keep_blocks)
+    total = keep_blocks + len(removed)
+    return LanguageModel(
+        model,
+        teacher.tokenizer,
+        f"{teacher.name}, {keep_blocks} of {total} blocks",
+        f"{teacher.source} without blocks {removed}",
+    )
+
+
+def free() -> None:
+    """Give memory back: drop the last traceback (it keeps tensors alive in notebooks) and empty the GPU cache."""
+    import sys
+
+    for name in ("last_traceback", "last_value", "last_exc"):
+        if hasattr(sys, name):
+            setattr(sys, name, None)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tuple[Any, Any]:
+    options = {"trust_remote_code": False, "use_safetensors": True, **options}
+    revision = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
+    try:
+        if (Path(where) / "adapter_config.json").exists():
+            from peft import AutoPeftModelForCausalLM
+
+            model = AutoPeftModelForCausalLM.from_pretrained(where, dtype=dtype)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **options)
+        tokenizer = AutoTokenizer.from_pretrained(where, **revision)
+    except ValueError as error:
+        raise ValueError(f"{where} is not a causal language model padlab can load: {error}") from error
+    except OSError as error:
+        first = str(error).strip().splitlines()[0]
+        raise RuntimeError(
+            f"cannot load {where}: {first}\nIt is neither a local folder nor in the local Hub cache, and the Hub could "
+            "not be reached or does not have it (or it is gated: huggingface-cli login). Without a Hub use "
+            "padlab.load_pair('embedded'), a local folder or a .gguf file."
+        ) from error
+    return model, tokenizer

@@ -1,0 +1,77 @@
+"""Presets: which pair of models, with which settings, and where the settings come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One pair of models with the settings that go with its size.
+
+    Args:
+        name: what `load_pair` is given.
+        teacher, student: what `load_model` is given; the student of a pruned preset is made from the teacher.
+        keep_blocks: number of transformer blocks kept in a depth-pruned student; 0 = the student is its own model.
+        n: responses per prompt.
+        temperature, top_p: sampling.
+        max_new_tokens: tokens per response.
+        learning_rate, epochs, prompts_per_step: training.
+        lora: True = LoRA r 16 on all linear layers, False = full fine-tuning.
+        alpha: weight of the selection probability in the calibrated reward, 0 to 1.
+        beta: scale from nats/token to scores.
+        settings_from: the source of these settings.
+    """
+
+    name: str
+    teacher: str
+    student: str
+    keep_blocks: int = 0
+    n: int = 4
+    temperature: float = 1.0
+    top_p: float = 0.95
+    max_new_tokens: int = 48
+    learning_rate: float = 2e-4
+    epochs: int = 2
+    prompts_per_step: int = 4
+    lora: bool = True
+    alpha: float = 0.0
+    beta: float = 10.0
+    settings_from: str = ""
+
+
+_CLASSROOM = {
+    "max_new_tokens": 256,
+    "learning_rate": 5e-5,
+    "epochs": 1,
+    "prompts_per_step": 16,
+    "alpha": 0.5,
+    "settings_from": "paper's beta, released scripts' sampling; LoRA rate of common practice, not measured by padlab",
+}
+_PAPER = {
+    "max_new_tokens": 1024,
+    "learning_rate": 8e-7,
+    "epochs": 1,
+    "prompts_per_step": 128,
+    "lora": False,
+    "alpha": 0.5,
+    "settings_from": "Gu et al. 2025 (pair, beta 10, rate 8e-7, full fine-tuning, length 2,048); "
+    "sampling n, T, top-p from the released scripts; not run by padlab",
+}
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("tiny", "random", "random", n=4, max_new_tokens=12, learning_rate=5e-3, settings_from="for tests only"),
+        Preset(
+            "embedded",
+            "embedded",
+            "embedded",
+            keep_blocks=28,
+            settings_from="chosen on a split of padlab's training prompts, see LOG.md",
+        ),
+        Preset("classroom", "HuggingFaceTB/SmolLM2-1.7B-Instruct", "HuggingFaceTB/SmolLM2-360M-Instruct", **_CLASSROOM),
+        Preset("classroom-qwen", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct", **_CLASSROOM),
+        Preset("paper", "google/gemma-2-9b-it", "google/gemma-2-2b-it", **_PAPER),
+        Preset("paper-llama", "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct", **_PAPER),
+    )
+}

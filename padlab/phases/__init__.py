@@ -1,0 +1,1 @@
+"""The phases of preference-aligned distillation, in their order."""

@@ -1,0 +1,132 @@
+"""Phase 2a: a language model is a reward function; the reward of a response is its mean token log-probability."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from padlab.candidates import add_columns, check_candidates
+from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
+from padlab.lm.logprobs import score_ids
+from padlab.lm.models import LanguageModel
+from padlab.runs import in_shards
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def score(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[float]:
+    """Reward of each response to a prompt under a model.
+
+    Args:
+        model: any `LanguageModel`.
+        prompt: the user's text; put into the model's chat template.
+        responses: texts to score as the assistant's answer (without an end-of-turn token).
+
+    Returns:
+        one float per response: mean log-probability per token, nats/token, <= 0.
+
+    >>> teacher, student = load_pair("tiny")
+    >>> len(score(teacher, "Name a colour.", ["red", "a long walk"]))
+    2
+    """
+    return [sum(logps) / len(logps) for _, logps in score_tokens(model, prompt, responses)]
+
+
+def score_tokens(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[tuple[list[str], list[float]]]:
+    """Per response: (tokens as text, log-probability of each in nats), for heat maps and for asking why."""
+    table = check_candidates([{"prompt": prompt, "responses": list(responses)}])
+    prompt_ids, response_ids = candidate_ids(model, table)
+    logps = score_ids(model.model, prompt_ids, response_ids)[0]
+    decode = model.tokenizer.decode
+    return [([decode([i]) for i in ids], row) for ids, row in zip(response_ids[0], logps, strict=True)]
+
+
+def add_rewards(
+    candidates: Dataset,
+    model: LanguageModel,
+    column: str = "teacher_reward",
+    *,
+    token_logps: bool = False,
+    folder: str | Path | None = None,
+    shard_size: int = 64,
+) -> Dataset:
+    """Add a column with the reward of every response under a model.
+
+    A table sampled by a model with the same tokenizer is scored on exactly the ids that were sampled; otherwise the
+    text is put into this model's own template and tokens. The end-of-turn token counts where the response finished.
+
+    Args:
+        candidates: table with `prompt` and `responses`.
+        model: the teacher, or the student.
+        column: name of the new column, n floats per row, nats/token.
+        token_logps: also add the column `token_logps` (n lists of nats), which bootstrap intervals need.
+        folder: run folder for resuming; None keeps nothing.
+        shard_size: prompts scored together.
+
+    Raises:
+        ValueError: an empty response, or one longer than the model's context (names row and response).
+    """
+    candidates = check_candidates(candidates)
+    prompt_ids, response_ids = candidate_ids(model, candidates)
+
+    def work(piece: Sequence[int]) -> list[dict[str, Any]]:
+        scored = score_ids(model.model, [prompt_ids[k] for k in piece], [response_ids[k] for k in piece])
+        return [{"logps": row} for row in scored]
+
+    settings = {"model": model.describe(), "candidates": fingerprint(response_ids, prompt_ids)}
+    rows = in_shards(
+        range(len(candidates)), work, stage=f"score-{column}", settings=settings, folder=folder, shard_size=shard_size
+    )
+    columns = {column: [[sum(logps) / len(logps) for logps in row["logps"]] for row in rows]}
+    if token_logps:
+        columns["token_logps"] = [row["logps"] for row in rows]
+    return check_candidates(add_columns(candidates, columns))
+
+
+def candidate_ids(model: LanguageModel, candidates: Dataset) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """(prompt ids per row, response ids per row and response) as this model sees them.
+
+    Raises:
+        ValueError: prompt and response together exceed the context; names row and response.
+    """
+    mine = model.tokenizer_hash()
+    end = end_of_turn_id(model.tokenizer)
+    prompts, responses = [], []
+    for row, entry in enumerate(candidates):
+        try:
+            prompt = encode_chat(model.tokenizer, entry["prompt"])
+            group = [_response_ids(model, entry, k, mine, end) for k in range(len(entry["responses"]))]
+        except ValueError as error:
+            raise ValueError(f"row {row}: {error}") from None
+        for k, ids in enumerate(group):
+            if len(prompt) + len(ids) > model.max_length:
+                raise ValueError(
+                    f"row {row}, response {k}: prompt ({len(prompt)}) and response ({len(ids)}) exceed the context of "
+                    f"{model.name} ({model.max_length} tokens); shorten or drop it"
+                )
+        prompts.append(prompt)
+        responses.append(group)
+    return prompts, responses
+
+
+def fingerprint(*parts: Any) -> str:
+    """Sixteen hex digits of plain values, for manifests."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _response_ids(model: LanguageModel, entry: dict[str, Any], k: int, mine: str, end: int) -> list[int]:
+    sampled = entry.get("response_ids") and entry.get("response_tokenizer") == mine
+    if sampled:
+        ids = list(entry["response_ids"][k])
+    else:
+        ids = encode_text(model.tokenizer, entry["responses"][k])
+    stops = {end, model.tokenizer.eos_token_id}
+    if entry.get("finished") and entry["finished"][k] and not (ids and ids[-1] in stops):
+        ids.append(end)
+    if not ids:
+        raise ValueError(f"response {k} has no tokens; drop it")
+    return ids

@@ -1,0 +1,183 @@
+"""Phase 1: the student draws n diverse responses per prompt at high temperature.
+
+Every response has its own stream of random numbers, keyed by (seed, prompt, response number), so it is the same
+whatever else is in the batch, and a resumed run draws what the unbroken run would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from padlab.candidates import add_columns, check_candidates
+from padlab.lm.chat import encode_chat
+from padlab.lm.generate import decode_text, generate_rows, stop_ids
+from padlab.lm.models import LanguageModel
+from padlab.prompts import load_prompts
+from padlab.runs import in_shards
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+DISTINCT_TRIES = 4  # further draws per missing distinct response before giving up
+
+
+def sample_responses(
+    student: LanguageModel,
+    prompts: Dataset | Sequence[str],
+    n: int = 4,
+    *,
+    temperature: float = 1.0,
+    top_p: float = 0.95,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+    distinct: bool = False,
+    pool: int | None = None,
+    folder: str | Path | None = None,
+    shard_size: int = 16,
+) -> Dataset:
+    """Draw n independent responses per prompt from the student.
+
+    Args:
+        student: the model that samples (any `LanguageModel`).
+        prompts: a table with a `prompt` column, or a list of strings.
+        n: responses per prompt, >= 2 (released scripts: 4).
+        temperature: > 0 (paper: 0.8, released scripts: 1.0). Towards 0 it becomes greedy.
+        top_p: nucleus, 0 < top_p <= 1 (released scripts: 0.95).
+        max_new_tokens: >= 1; a response that has not ended by then is marked unfinished.
+        seed: same seed and prompt, same responses, alone or in any batch (float32).
+        distinct: draw again where two responses of a prompt have the same text; still independent draws otherwise.
+        pool: draw so many (>= n) and keep the n that are furthest apart (greedy max-min normalised edit distance; the
+            released scripts use 4 of 5). Evaluate on independent samples, without `pool` and `distinct`.
+        folder: run folder for resuming; None keeps nothing.
+        shard_size: prompts sampled together.
+
+    Returns:
+        The prompts' table with `responses`, `response_ids`, `response_tokenizer`, `finished`, `duplicates` (how many
+        responses repeat an earlier one of the same prompt).
+
+    Raises:
+        ValueError: a setting out of range, an empty prompt, or a prompt too long for the context (names the row).
+
+    >>> teacher, student = load_pair("tiny")
+    >>> len(sample_responses(student, ["Hi"], n=3, max_new_tokens=4)["responses"][0])
+    3
+    """
+    _check_settings(n, temperature, top_p, max_new_tokens, pool)
+    table = load_prompts(prompts)
+    prompt_ids = [encode_chat(student.tokenizer, text) for text in table["prompt"]]
+    check_room(student, prompt_ids, max_new_tokens)
+    options = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
+
+    def work(piece: Sequence[int]) -> list[dict[str, Any]]:
+        numbers = [list(range(pool or n)) for _ in piece]
+        drawn = _draw(student, table, prompt_ids, piece, numbers, seed, options)
+        if distinct:
+            _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options)
+        chosen = [pick_diverse([r["text"] for r in row], n) if pool else range(n) for row in drawn]
+        return [_entry([row[k] for k in keep]) for row, keep in zip(drawn, chosen, strict=True)]
+
+    settings = {**options, "n": n, "seed": seed, "distinct": distinct, "pool": pool, "student": student.describe()}
+    settings["prompts"] = hashlib.sha256("\0".join(table["prompt"]).encode()).hexdigest()[:16]
+    rows = in_shards(
+        range(len(table)), work, stage="sample", settings=settings, folder=folder, shard_size=shard_size
+    )
+    columns = {key: [row[key] for row in rows] for key in rows[0]}
+    columns["response_tokenizer"] = [student.tokenizer_hash()] * len(rows)
+    return check_candidates(add_columns(table, columns))
+
+
+def pick_diverse(texts: Sequence[str], n: int) -> list[int]:
+    """Indices of n texts far apart: start with the first, then always the one furthest from those already kept.
+
+    Distance is the normalised Levenshtein distance, 0 (same) to 1; ties go to the lower index.
+
+    >>> pick_diverse(["aaaa", "aaab", "zzzz"], 2)
+    [0, 2]
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    kept = [0]
+    while len(kept) < n:
+        gap = [min(Levenshtein.normalized_distance(t, texts[k]) for k in kept) for t in texts]
+        kept.append(max((i for i in range(len(texts)) if i not in kept), key=lambda i: (gap[i], -i)))
+    return sorted(kept)
+
+
+def noise(seed: int, prompt: str, number: int, count: int) -> np.ndarray:
+    """`count` uniform numbers in [0, 1) that belong to one response: counter-based (Philox), keyed by all three."""
+    key = hashlib.blake2b(f"{seed}\0{number}\0{prompt}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))).random(count)
+
+
+def check_room(model: LanguageModel, prompt_ids: Sequence[Sequence[int]], new_tokens: int) -> None:
+    """ValueError naming the first row whose prompt and answer do not fit into the model's context."""
+    for row, ids in enumerate(prompt_ids):
+        if len(ids) + new_tokens > model.max_length:
+            raise ValueError(
+                f"row {row}: the prompt has {len(ids)} tokens; with {new_tokens} more it exceeds the context of "
+                f"{model.name} ({model.max_length}). Shorten the prompt, drop the row or lower max_new_tokens"
+            )
+
+
+def _draw(student, table, prompt_ids, piece, numbers, seed, options) -> list[list[dict[str, Any]]]:
+    """Responses of the given numbers for each prompt of a piece."""
+    count = options["max_new_tokens"]
+    uniforms = [
+        np.stack([noise(seed, table[row]["prompt"], k, count) for k in wanted])
+        for row, wanted in zip(piece, numbers, strict=True)
+        if wanted
+    ]
+    rows = [row for row, wanted in zip(piece, numbers, strict=True) if wanted]
+    found = iter(generate_rows(student.model, student.tokenizer, [prompt_ids[r] for r in rows], uniforms, **options))
+    stops = stop_ids(student.model, student.tokenizer)
+    return [[_response(student.tokenizer, ids, stops) for ids in next(found)] if w else [] for w in numbers]
+
+
+def _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options) -> None:
+    """Replace repeated texts in `drawn` by further draws (numbers not used before), a few times."""
+    used = [len(row) for row in drawn]
+    for _ in range(DISTINCT_TRIES):
+        missing = [_repeats([r["text"] for r in row]) for row in drawn]
+        if not any(missing):
+            return
+        numbers = [list(range(u, u + len(m))) for u, m in zip(used, missing, strict=True)]
+        for k, more in enumerate(_draw(student, table, prompt_ids, piece, numbers, seed, options)):
+            used[k] += len(more)
+            for position, response in zip(missing[k], more, strict=True):
+                drawn[k][position] = response
+
+
+def _response(tokenizer: Any, ids: list[int], stops: set[int]) -> dict[str, Any]:
+    return {"ids": ids, "text": decode_text(tokenizer, ids, stops), "finished": ids[-1] in stops}
+
+
+def _repeats(texts: Sequence[str]) -> list[int]:
+    return [k for k, text in enumerate(texts) if text in texts[:k]]
+
+
+def _entry(row: list[dict[str, Any]]) -> dict[str, Any]:
+    texts = [r["text"] for r in row]
+    return {
+        "responses": texts,
+        "response_ids": [r["ids"] for r in row],
+        "finished": [r["finished"] for r in row],
+        "duplicates": len(_repeats(texts)),
+    }
+
+
+def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: int, pool: int | None) -> None:
+    if n < 2:
+        raise ValueError(f"n must be at least 2 (a ranking needs two responses), got {n}")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be a positive number, got {temperature}; use 0.01 for nearly greedy")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p must lie in (0, 1], got {top_p}")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    if pool is not None and pool < n:
+        raise ValueError(f"pool must be at least n = {n}, got {pool}")

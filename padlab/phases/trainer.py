@@ -1,0 +1,290 @@
+"""Phase 3: train the student until its distribution over rankings matches the teacher's.
+
+`PADTrainer` is a `transformers.Trainer`: checkpoints, schedules and accumulation behave as users know them. The loss is
+the mean over the prompts of the *optimizer* batch, so 1 x 8 and 8 x 1 accumulation give the same gradient.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from padlab.candidates import check_candidates
+from padlab.lm.adapters import trainable_copy
+from padlab.lm.logprobs import TokenBatch, can_share, make_batch, mean_logprobs, token_logprobs
+from padlab.lm.models import LanguageModel, load_model
+from padlab.phases.calibration import calibrate
+from padlab.phases.rewards import candidate_ids
+from padlab.rankings.losses import DIVERGENCES, loss_diagnostics, ppd_loss, vpd_loss
+from padlab.runs import progress
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LOSSES = ("ppd", "vpd")
+MARKER = "complete"  # written into a checkpoint when everything in it is on disk
+
+
+@dataclass
+class PADConfig(TrainingArguments):
+    """Settings of a distillation; every field of `transformers.TrainingArguments` is there too.
+
+    Args:
+        loss: "ppd" (divergence between the distributions) or "vpd" (likelihood of the teacher's ranking).
+        divergence: for ppd: "js" (paper), "forward_kl" = KL(teacher || student), "reverse_kl", "released".
+        alpha: weight of the selection probability in the teacher's calibrated reward, 0 to 1.
+        beta: scale from nats/token to scores, > 0 (paper: 10).
+        learning_rate: 2e-4 suits LoRA (paper, full fine-tuning: 8e-7).
+        per_device_train_batch_size, gradient_accumulation_steps: prompts per pass x passes per step (paper: 128
+            prompts a step).
+    """
+
+    loss: str = field(default="ppd", metadata={"help": "ppd or vpd"})
+    divergence: str = field(default="js", metadata={"help": "for ppd: js, forward_kl, reverse_kl, released"})
+    alpha: float = field(default=0.0, metadata={"help": "weight of the selection probability, 0 to 1"})
+    beta: float = field(default=10.0, metadata={"help": "nats/token to scores, > 0"})
+    learning_rate: float = 2e-4
+    num_train_epochs: float = 2
+    per_device_train_batch_size: int = 1
+    per_device_eval_batch_size: int = 1
+    gradient_accumulation_steps: int = 4
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 0.1
+    weight_decay: float = 0.0
+    logging_steps: float = 1
+    save_strategy: str = "no"
+    report_to: str = "none"
+    remove_unused_columns: bool = False
+    disable_tqdm: bool = True
+
+    def __post_init__(self):
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if self.divergence not in DIVERGENCES:
+            raise ValueError(f"divergence must be one of {', '.join(DIVERGENCES)}, got {self.divergence!r}")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must lie in [0, 1] (0 = likelihood alone), got {self.alpha}")
+        if not 0 < self.beta < float("inf"):
+            raise ValueError(f"beta must be a positive number, got {self.beta}")
+        self.use_cpu = self.use_cpu or not torch.cuda.is_available()
+        super().__post_init__()
+
+
+class PADTrainer(Trainer):
+    """A `transformers.Trainer` over a candidates table.
+
+    Args:
+        model: a `LanguageModel`, or what `padlab.load_model` takes; trained in place (`distill` works on a copy).
+        args: a `PADConfig`.
+        train_dataset, eval_dataset: candidates with `teacher_reward` (and `selection_prob` if alpha > 0).
+        processing_class: the tokenizer, if `model` is a bare transformers model.
+        peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None for full fine-tuning.
+        others: passed on to `transformers.Trainer`.
+
+    Raises:
+        ValueError: the table lacks a column or holds a number that is not finite (row named).
+    """
+
+    def __init__(
+        self, model, args=None, train_dataset=None, eval_dataset=None, processing_class=None, peft_config=None, **others
+    ):
+        if isinstance(model, str | Path):
+            model = load_model(model)
+        if not isinstance(model, LanguageModel):
+            model = LanguageModel(model, processing_class, type(model).__name__)
+        args = args or PADConfig()
+        network = trainable_copy(model.model, peft_config, args.seed) if peft_config is not None else model.model
+        self._pad = args
+        self._seen: dict[str, list[float]] = {}
+        examples = [None if d is None else training_examples(model, d, args) for d in (train_dataset, eval_dataset)]
+        self._share = can_share(network, *_ids(examples)) if any(examples) else False
+        super().__init__(
+            model=network,
+            args=args,
+            train_dataset=examples[0],
+            eval_dataset=examples[1],
+            processing_class=model.tokenizer,
+            data_collator=self._collate,
+            **others,
+        )
+        self.model_accepts_loss_kwargs = True  # we divide by the prompts of the whole optimizer batch ourselves
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Sum of the prompts' losses over the number of prompts in the optimizer batch."""
+        with self.accelerator.autocast():
+            rewards = batch_rewards(self.accelerator.unwrap_model(model), inputs["tokens"], inputs["exists"])
+        student, teacher, exists = self._pad.beta * rewards, inputs["teacher_scores"], inputs["exists"]
+        teacher, exists = teacher.to(student.device), exists.to(student.device)
+        if self._pad.loss == "vpd":
+            losses = vpd_loss(student, teacher, mask=exists, reduction="none")
+        else:
+            losses = ppd_loss(student, teacher, self._pad.divergence, mask=exists, reduction="none")
+        self._remember(losses, student, teacher, exists)
+        total = losses.sum() / (num_items_in_batch or len(losses))
+        return (total, {"scores": student}) if return_outputs else total
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The optimizer batch and the number of prompts in it."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, sum(len(batch["exists"]) for batch in batches)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Evaluation: the loss of a batch; the metrics are logged with it."""
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+
+    def log(self, logs, start_time=None):
+        """Add the means of what was seen since the last log."""
+        prefix = "eval_" if any(key.startswith("eval_") for key in logs) else ""
+        if "loss" in logs or prefix:
+            known = {k: [x for x in v if x == x] for k, v in self._seen.items()}  # tau may be undefined
+            logs = {**logs, **{prefix + k: statistics.fmean(v) for k, v in known.items() if v}}
+            self._seen = {}
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs):
+        """Not counted: our batches are not the model's keyword arguments."""
+        return 0
+
+    def _remember(self, losses: Tensor, student: Tensor, teacher: Tensor, exists: Tensor) -> None:
+        if not bool(torch.isfinite(losses).all()):
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.state.global_step}; the last checkpoint is unharmed. Lower "
+                "learning_rate or beta, or train in float32"
+            )
+        found = loss_diagnostics(student.detach(), teacher, exists)
+        rows = torch.arange(len(student), device=student.device)
+        rewards = student.detach() / self._pad.beta
+        best = teacher.masked_fill(~exists, -torch.inf).argmax(-1)
+        worst = teacher.masked_fill(~exists, torch.inf).argmin(-1)
+        found |= {"rewards/chosen": rewards[rows, best], "rewards/rejected": rewards[rows, worst]}
+        found["rewards/margins"] = found["rewards/chosen"] - found["rewards/rejected"]
+        found["rewards/accuracies"] = (found["rewards/margins"] > 0).float()
+        for name, values in found.items():
+            self._seen.setdefault(name, []).extend(values.tolist())
+
+    def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        width = max(len(e["response_ids"]) for e in examples)
+        exists = torch.tensor([[k < len(e["response_ids"]) for k in range(width)] for e in examples])
+        scores = torch.tensor([[*e["teacher_scores"], *[0.0] * (width - len(e["teacher_scores"]))] for e in examples])
+        tokens = make_batch([e["prompt_ids"] for e in examples], [e["response_ids"] for e in examples], self._share)
+        return {"tokens": tokens, "exists": exists, "teacher_scores": scores}
+
+
+def distill(
+    student: LanguageModel,
+    candidates: Dataset,
+    *,
+    loss: str = "ppd",
+    divergence: str = "js",
+    alpha: float = 0.0,
+    beta: float = 10.0,
+    peft_config: Any = "auto",
+    eval_candidates: Dataset | None = None,
+    folder: str | Path | None = None,
+    save_steps: int = 20,
+    **settings: Any,
+) -> LanguageModel:
+    """Train a copy of the student on candidates that carry the teacher's rewards.
+
+    Args:
+        student: left as it was; one that already has a LoRA adapter continues a copy of it.
+        candidates: table with `responses`, `teacher_reward`, and `selection_prob` if alpha > 0.
+        loss: "ppd" or "vpd".
+        divergence: for ppd: "js", "forward_kl", "reverse_kl" or "released".
+        alpha: weight of the selection probability, 0 to 1; 0 needs no `selection_prob`.
+        beta: nats/token to scores, > 0 (paper: 10).
+        peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None for full fine-tuning (then lower
+            the learning rate; paper: 8e-7).
+        eval_candidates: a table on which the loss is reported after each epoch.
+        folder: for checkpoints every `save_steps` steps; the same call again resumes from the last complete one.
+        settings: any other field of `PADConfig`, e.g. learning_rate, num_train_epochs, seed.
+
+    Returns:
+        a new `LanguageModel`; its `history` holds loss, jsd, kendall_tau, rewards/... per step. Interrupted (Ctrl-C)
+        without a folder, it holds what was learnt so far; with one, the interruption is passed on.
+
+    Raises:
+        ValueError: missing column, non-finite number (row named), alpha or beta out of range.
+        FloatingPointError: loss or logits became NaN or infinite.
+    """
+    if folder is not None:
+        settings = {"output_dir": str(folder), "save_strategy": "steps", "save_steps": save_steps, **settings}
+        settings.setdefault("save_total_limit", 2)
+    if eval_candidates is not None:
+        settings.setdefault("eval_strategy", "epoch")
+    args = PADConfig(loss=loss, divergence=divergence, alpha=alpha, beta=beta, **settings)
+    check_candidates(candidates)
+    network = trainable_copy(student.model, peft_config, args.seed)
+    copy = student.around(network, f"{loss} alpha={alpha:g} beta={beta:g}")
+    trainer = PADTrainer(
+        copy, args, train_dataset=candidates, eval_dataset=eval_candidates, callbacks=[_Progress(), _MarkComplete()]
+    )
+    trainer.remove_callback(PrinterCallback)
+    try:
+        trainer.train(resume_from_checkpoint=last_complete(folder))
+    except KeyboardInterrupt:
+        if folder is not None:
+            raise
+        print(f"interrupted after {trainer.state.global_step} of {trainer.state.max_steps} steps: keeping these")
+    return copy.around(trainer.model.eval(), "", history=tuple(trainer.state.log_history))
+
+
+def last_complete(folder: str | Path | None) -> str | None:
+    """The newest checkpoint in a folder whose writing was finished, or None."""
+    found = Path(folder).glob("checkpoint-*") if folder else []
+    whole = [path for path in found if (path / MARKER).exists()]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+
+
+def training_examples(student: LanguageModel, candidates: Dataset, args: PADConfig) -> list[dict[str, Any]]:
+    """Per prompt: token ids as the student sees them, and the teacher's scores (beta x calibrated reward)."""
+    needs = ("teacher_reward", "selection_prob") if args.alpha > 0 else ("teacher_reward",)
+    candidates = check_candidates(candidates, needs)
+    prompt_ids, response_ids = candidate_ids(student, candidates)
+    examples = []
+    for row, entry in enumerate(candidates):
+        chosen = entry["selection_prob"] if args.alpha > 0 else None
+        scores = args.beta * calibrate(torch.tensor(entry["teacher_reward"]), chosen, args.alpha)
+        ids = {"prompt_ids": prompt_ids[row], "response_ids": response_ids[row]}
+        examples.append({**ids, "teacher_scores": scores.tolist()})
+    return examples
+
+
+def batch_rewards(model: Any, tokens: TokenBatch, exists: Tensor) -> Float[Tensor, "prompts items"]:
+    """Mean token log-probability of each response, prompts x n; 0 where a prompt has fewer responses."""
+    rewards = mean_logprobs(token_logprobs(model, tokens), tokens.mask)
+    exists = exists.to(rewards.device)
+    return torch.zeros(exists.shape, device=rewards.device).masked_scatter(exists, rewards)
+
+
+def _ids(examples: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    known = [e for group in examples if group for e in group]
+    return [e["prompt_ids"] for e in known], [e["response_ids"] for e in known]
+
+
+class _Progress(TrainerCallback):
+    """One progress line over all steps."""
+
+    def on_train_begin(self, args, state, control, **others):
+        steps = range(state.global_step, state.max_steps)
+        self.bar: Iterator[int] = iter(progress(steps, f"distil ({args.loss})"))
+        next(self.bar, None)
+
+    def on_step_end(self, args, state, control, **others):
+        next(self.bar, None)
+
+
+class _MarkComplete(TrainerCallback):
+    """Mark a checkpoint when the Trainer has written all of it."""
+
+    def on_save(self, args, state, control, **others):
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER).touch()

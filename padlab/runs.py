@@ -1,0 +1,195 @@
+"""A run folder: manifest, atomic shards, resume, and progress that is readable in terminals and saved notebooks.
+
+    run/manifest.json        what was asked of each stage: models, seed, settings, versions
+    run/sample/00000.jsonl   finished pieces; written to a temporary sibling, then moved into place
+    run/candidates.jsonl     the table as it stands after the last finished stage
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Rows = list[dict[str, Any]]
+
+
+def in_shards(
+    items: Sequence[Any],
+    work: Callable[[Sequence[Any]], Rows],
+    *,
+    stage: str,
+    settings: Mapping[str, Any],
+    folder: str | Path | None = None,
+    shard_size: int = 16,
+) -> Rows:
+    """Do work piece by piece, with progress; with a folder, finished pieces are kept and not done twice.
+
+    Args:
+        items: what to work on, one entry per row of the result.
+        work: gets a piece of `items`, returns one dict per item (plain JSON values).
+        stage: short name, a sub-folder of `folder`.
+        settings: everything that decides the result; resuming under other settings is refused.
+        folder: run folder, or None to keep nothing.
+        shard_size: items per piece; part of the settings, since batches decide the last bits of a float.
+
+    Raises:
+        ValueError: the folder holds this stage under other settings (the difference is named), or a damaged shard.
+        RuntimeError: another process works in the folder.
+    """
+    if folder is None:
+        pieces = [items[k : k + shard_size] for k in range(0, len(items), shard_size)]
+        return [row for piece in progress(pieces, stage) for row in work(piece)]
+    folder = Path(folder)
+    with lock(folder):
+        record(folder, stage, {**settings, "shard_size": shard_size, "items": len(items)})
+        rows: Rows = []
+        for start in progress(range(0, len(items), shard_size), stage):
+            shard = folder / stage / f"{start // shard_size:05d}.jsonl"
+            if not shard.exists():
+                write_jsonl(shard, work(items[start : start + shard_size]))
+            rows += _read_shard(shard)
+        return rows
+
+
+def record(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
+    """Write a stage's settings into the manifest; ValueError with the difference if others are there."""
+    manifest = read_manifest(folder)
+    wanted = json.loads(json.dumps(settings, default=str))
+    there = manifest["stages"].get(stage)
+    if there is not None and there != wanted:
+        changed = [
+            f"  {key}: {there.get(key, '(not there)')!r} in the folder, {wanted.get(key, '(not there)')!r} now"
+            for key in sorted({*there, *wanted})
+            if there.get(key) != wanted.get(key)
+        ]
+        raise ValueError(
+            f"{folder} holds stage '{stage}' under other settings:\n" + "\n".join(changed) + "\n"
+            f"Use the same settings to resume, another folder, or delete {folder / stage} to start that stage again."
+        )
+    manifest["stages"][stage] = wanted
+    write_json(folder / "manifest.json", manifest)
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """The manifest of a run folder; a fresh one where there is none yet."""
+    path = Path(folder) / "manifest.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    return {"format": 1, "created": time.strftime("%Y-%m-%dT%H:%M:%S"), "versions": versions(), "stages": {}}
+
+
+def versions() -> dict[str, str]:
+    """Versions of padlab and of the packages that decide its numbers."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": sys.version.split()[0]}
+    for name in ("padlab", "torch", "transformers", "peft", "tokenizers", "datasets"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def save_table(table: Dataset, path: str | Path) -> None:
+    """A table as JSONL, atomically; the same table always gives the same bytes."""
+    write_jsonl(Path(path), list(table))
+
+
+def load_table(path: str | Path) -> Dataset:
+    """A table written by `save_table`."""
+    from datasets import Dataset
+
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} is not there: run the stage that makes it first (padlab sample, then padlab score)")
+    return Dataset.from_list(_read_shard(path))
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows as JSON lines, atomically."""
+    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A value as indented JSON, atomically."""
+    _write(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a run folder while one works in it (released when the process dies)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as handle:
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows: no advisory locks, the atomic moves still hold
+            pass
+        except OSError:
+            raise RuntimeError(f"another process is working in {folder}; wait for it or use another folder") from None
+        yield
+
+
+def progress(things: Sequence[Any], label: str) -> Iterator[Any]:
+    """Iterate with a progress bar: tqdm in a terminal, one line updated in place in a notebook, silent when short."""
+    if in_notebook():
+        yield from _notebook_progress(things, label)
+    else:
+        from tqdm import tqdm
+
+        yield from tqdm(things, desc=label, leave=False, delay=2, mininterval=1, dynamic_ncols=True)
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel shows the output."""
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    return bool(shell) and hasattr(shell, "kernel")
+
+
+def _notebook_progress(things: Sequence[Any], label: str) -> Iterator[Any]:
+    from IPython.display import display
+
+    began = shown = time.monotonic()
+    handle = None
+    for number, thing in enumerate(things):
+        now = time.monotonic()
+        if now - began > 2 and (handle is None or now - shown > 1):
+            left = (now - began) / max(number, 1) * (len(things) - number)
+            line = {"text/plain": f"{label}: {number} of {len(things)}, about {left:.0f} s left"}
+            handle = handle or display(line, raw=True, display_id=True)
+            handle.update(line, raw=True)
+            shown = now
+        yield thing
+    if handle:
+        took = time.monotonic() - began
+        handle.update({"text/plain": f"{label}: {len(things)} of {len(things)} in {took:.0f} s"}, raw=True)
+
+
+def _read_shard(path: Path) -> Rows:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete that file and run again: only it is redone") from None
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(scratch, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error.strerror}. What was finished before is still there.") from error

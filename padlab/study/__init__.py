@@ -1,0 +1,1 @@
+"""Experiments on top of the phases: health checks, agreement, sweeps."""
