@@ -422,6 +422,21 @@ def test_the_users_own_style_changes_nothing():
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.parametrize("scale", [0.5, 1, 1.37, 1.6])
+def test_the_small_png_is_the_picture(scale):
+    figure = plots.plot_rankings([0, 1, 2], [2, 1, 0])
+    full = io.BytesIO()
+    figure.savefig(full, format="png", dpi=100 * scale)
+    true, small = (
+        np.asarray(Image.open(data).convert("RGB"), dtype=int) for data in (full, io.BytesIO(figure.png(scale)))
+    )
+    assert true.shape == small.shape
+    assert np.abs(true - small).mean() < 0.5
+    for colour in (TEACHER, STUDENT):
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(small - rgb).max(-1) <= 2).sum() == pytest.approx((true == rgb).all(-1).sum(), rel=0.1)
+
+
 def test_figures_are_freed():
     import gc
     import weakref

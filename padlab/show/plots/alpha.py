@@ -148,7 +148,7 @@ def plot_calibration_step(
     figure = Figure(9.0, 5.0 + 0.22 * len(key))
     axes = figure.add_subplot()
     for i in range(n):
-        look = {"color": ITEMS[i % len(ITEMS)], "linestyle": _LINES[i // len(ITEMS) % 4], "linewidth": 3}
+        look = {"color": ITEMS[i % len(ITEMS)], "linestyle": _LINES[i % 4], "linewidth": 3}
         axes.plot(alphas, first[:, i], label=names[i], **look)
         if np.abs(first[-1, :i] - first[-1, i]).min(initial=1.0) > 0.05:  # names must not cover one another
             axes.annotate(names[i], (alphas[-1], first[-1, i]), (6, 0), textcoords="offset points", va="center")

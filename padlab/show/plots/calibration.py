@@ -50,10 +50,10 @@ def plot_position_bias(prob_first_ab: Any, prob_first_ba: Any, title: str | None
     count = same_length(prob_first_ab=ab, prob_first_ba=ba)
     figure = Figure(7.6, 6.4)
     axes = figure.add_subplot()
-    for x, y, text in ((0.25, 0.75, "prefers b"), (0.75, 0.25, "prefers a")):
+    for x, y, place, text in ((0.25, 0.75, 0.95, "prefers b"), (0.75, 0.25, 0.02, "prefers a")):
         axes.fill_between([x - 0.25, x + 0.25], y - 0.25, y + 0.25, color=BETTER, alpha=0.1, linewidth=0)
-        axes.text(x, y + 0.23, text, ha="center", va="top", color="#00664B")
-    axes.text(0.75, 0.98, "always the first", ha="center", va="top", color=NEUTRAL)
+        axes.text(x, place, text, ha="center", color="#00664B")
+    axes.text(0.75, 0.95, "always the first", ha="center", color=NEUTRAL)
     axes.text(0.25, 0.02, "always the second", ha="center", color=NEUTRAL)
     axes.plot([0, 1], [1, 0], color=NEUTRAL, linestyle="--", linewidth=1.2, label="no bias by place")
     axes.scatter(ab, ba, s=55, color=TEACHER, alpha=0.7, edgecolor="white", linewidth=0.6, label="pair")

@@ -35,6 +35,7 @@ def _verdict(low: Any, high: Any, better: Any) -> tuple[str, str, str]:
 def _forest_row(axes: Axes, name: str, values: Any, better: Any) -> str:
     """One metric: the interval against 0 on its own scale; returns the verdict."""
     before, after, estimate, low, high = values
+    digits = 3 if max(abs(before), abs(after)) < 10 else 1
     colour, marker, word = _verdict(low, high, better)
     reach = 1.25 * max(abs(low), abs(high), 1e-9)
     axes.axvline(0, color="black", linewidth=1.2)
@@ -44,13 +45,15 @@ def _forest_row(axes: Axes, name: str, values: Any, better: Any) -> str:
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=11)
-    axes.text(-0.02, 0.62, metric_label(name), transform=axes.transAxes, ha="right", va="center", fontsize=13)
-    axes.text(-0.02, 0.28, f"{num(before, 3)} → {num(after, 3)}", transform=axes.transAxes, ha="right", va="center",
-              color=NEUTRAL)  # fmt: skip
-    signed = ("+" if estimate > 0 else "") + num(estimate, 3)
+    left = {"transform": axes.transAxes, "ha": "right", "va": "center"}
+    axes.text(-0.02, 0.62, metric_label(name), fontsize=13, **left)
+    axes.text(-0.02, 0.28, f"{num(before, digits)} → {num(after, digits)}", color=NEUTRAL, **left)
+    signed = ("+" if estimate > 0 else "") + num(estimate, digits)
     axes.text(1.02, 0.62, f"{signed}  {word}", transform=axes.transAxes, va="center", color=colour if word != "worse"
               else "#8A3A6A", fontweight="bold")  # fmt: skip
-    axes.text(1.02, 0.28, f"[{num(low, 3)}, {num(high, 3)}]", transform=axes.transAxes, va="center", color=NEUTRAL)
+    axes.text(
+        1.02, 0.28, f"[{num(low, digits)}, {num(high, digits)}]", transform=axes.transAxes, va="center", color=NEUTRAL
+    )
     return word
 
 

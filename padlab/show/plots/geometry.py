@@ -15,7 +15,7 @@ from padlab.show.plots.style import FAINT, NEUTRAL, STUDENT, TEACHER, Figure, fi
 # Corners of the triangle: top, left, right.
 _CORNERS = np.array([[0.0, 1.0], [-np.sqrt(3) / 2, -0.5], [np.sqrt(3) / 2, -0.5]])
 # Where a ranking lies between the corners of its items: its first, second and third item weigh so much.
-_WEIGHTS = np.array([0.53, 0.34, 0.13])
+_WEIGHTS = np.array([0.58, 0.31, 0.11])
 # An orthonormal view of the permutohedron under which its 24 corners lie well apart: right, up, towards the eye.
 _VIEW = np.array([[-0.564, -0.545, -0.620], [-0.001, -0.751, 0.661], [-0.826, 0.373, 0.422]])
 

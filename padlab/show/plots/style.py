@@ -79,9 +79,12 @@ class Figure(matplotlib.figure.Figure):
         Args:
             scale: pixels per 1/100 inch, above 0.
         """
-        buffer, small = io.BytesIO(), io.BytesIO()
-        self.savefig(buffer, format="png", dpi=100 * scale)
-        Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+        raw, small = io.BytesIO(), io.BytesIO()
+        self.savefig(raw, format="rgba", dpi=100 * scale)
+        width = int(self.get_size_inches()[0] * 100 * scale)
+        size = (width, len(raw.getvalue()) // 4 // width)
+        image = Image.frombuffer("RGBA", size, raw.getvalue(), "raw", "RGBA", 0, 1).convert("RGB")
+        image.quantize(256, dither=Image.Dither.NONE).save(small, "png")
         return small.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:

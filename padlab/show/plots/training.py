@@ -90,4 +90,4 @@ def plot_training(
         axes.set_ylabel(metric_label(name))
         facts.append(f"{short_name(name)} {num(drawn[0], 3)} to {num(drawn[-1], 3)}")
     text = ", ".join(facts)
-    return finish(figure, title, f"Training: {text}", f"Training over {steps[-1]:.0f} steps: {text}.")
+    return finish(figure, title, text[0].upper() + text[1:], f"Training over {steps[-1]:.0f} steps: {text}.")
