@@ -123,8 +123,22 @@ def _as_dataset(table: Any) -> Dataset:
     if isinstance(table, IterableDataset):
         table = list(table)
     if isinstance(table, Sequence) and all(isinstance(entry, Mapping) for entry in table):
-        return Dataset.from_list(list(table))
+        return _from_rows(list(table))
     raise ValueError(f"a candidates table is a datasets.Dataset or a list of dicts, not {type(table).__name__}")
+
+
+def _from_rows(rows: list[Mapping[str, Any]]) -> Dataset:
+    from datasets import Dataset
+
+    try:
+        return Dataset.from_list(rows)
+    except (ValueError, TypeError) as error:  # Arrow's errors and lone surrogates: find the row that is to blame
+        for row in range(len(rows)):
+            try:
+                Dataset.from_list(rows[: row + 1])
+            except (ValueError, TypeError):
+                raise ValueError(f"row {row} does not fit into the table: {error}; mend or drop that row") from None
+        raise
 
 
 def _missing_message(missing: list[str], present: list[str]) -> str:
@@ -165,7 +179,11 @@ def _check_row(row: int, entry: Mapping[str, Any]) -> None:
 def _last_text(row: int, value: Any, role: str) -> str:
     if isinstance(value, str):
         return value
-    texts = [m["content"] for m in value if m["role"] == role]
+    if not isinstance(value, Sequence) or not all(isinstance(m, Mapping) for m in value):
+        raise ValueError(f"row {row}: expected text or a list of messages, found {type(value).__name__}; drop the row")
+    texts = [m.get("content") for m in value if m.get("role") == role]
     if len(texts) != 1:
         raise ValueError(f"row {row}: expected exactly one {role} message, found {len(texts)} (single-turn only)")
+    if not isinstance(texts[0], str):
+        raise ValueError(f"row {row}: the {role} message's content is {type(texts[0]).__name__}, no text; drop it")
     return texts[0]

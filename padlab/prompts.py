@@ -116,6 +116,13 @@ def _one_prompt(entry: Mapping[str, Any], column: str | None, where: str) -> dic
     text = value if isinstance(value, str) else _from_messages(value, where)
     if not text.strip():
         raise ValueError(f"{where}: the prompt is empty; drop the row")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where}: lone surrogate at character {error.start} is not valid Unicode; "
+            "clean it with text.encode('utf-8', 'replace').decode()"
+        ) from None
     return {**{k: entry[k] for k in ("id", "category") if k in entry}, "prompt": text}
 
 
