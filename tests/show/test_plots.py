@@ -299,6 +299,21 @@ def test_paired_points_and_counts():
     assert "better on 1, worse on 1, equal on 2" in figure.alt_text
 
 
+def test_undefined_values_are_left_out_and_counted():
+    nan = math.nan
+    figure = plots.plot_paired([0.5, nan, 1.0], [0.6, 0.2, nan], "kendall_tau")
+    assert figure.axes[0].collections[-1].get_offsets().tolist() == [[0.5, 0.6]]
+    assert "2 of 3 prompts are left out" in figure.axes[0].get_xlabel()
+    history = [{"step": i, "kendall_tau": value} for i, value in enumerate([0.1, nan, 0.3])]
+    axes = plots.plot_training(history).axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0.1], [2, 0.3]]
+    assert "1 without a value" in axes.get_xlabel()
+    with pytest.raises(ValueError, match="kendall_tau"):
+        plots.plot_paired([nan], [nan])
+    with pytest.raises(ValueError, match="loss"):
+        plots.plot_training([{"step": 1, "loss": math.inf}])
+
+
 def test_reliability_agrees_with_a_slow_count():
     confidence = np.array([0.55, 0.58, 0.91, 0.95, 0.99, 1.0])
     correct = np.array([1, 0, 1, 1, 0, 1])

@@ -115,19 +115,23 @@ def plot_paired(
     """Each prompt as a point: the metric before (across) and after (up); on the diagonal nothing changed.
 
     Args:
-        before, after: one value per prompt, in the metric's unit.
+        before, after: one value per prompt, in the metric's unit; prompts with NaN (no order to compare) are left
+            out and counted.
         metric: the metric's name; known ones are shown with their unit.
         better: 1 if more is better, -1 if less is, 0 if neither; None: as known for the name, else 1.
         title: replaces the title that says what to see.
 
     Raises:
-        ValueError: different lengths, or a value that is not finite.
+        ValueError: different lengths, an infinite value, or nothing but NaN.
 
     >>> plot_paired([0.2, 0.3], [0.1, 0.4]).alt_text
     'Kendall tau of 2 prompts before and after: better on 1, worse on 1, equal on 0. Mean 0.250 before, 0.250 after.'
     """
-    before, after = array(before, "before", ndim=1), array(after, "after", ndim=1)
-    count = same_length(before=before, after=after)
+    pair = [array(values, name, 1, finite=False) for values, name in ((before, "before"), (after, "after"))]
+    total = same_length(before=pair[0], after=pair[1])
+    known = ~np.isnan(pair).any(axis=0)
+    before, after = (array(values[known], f"{metric} without NaN", ndim=1) for values in pair)
+    count = len(before)
     sign = better_sign(metric) if better is None else better
     figure = Figure(7.6, 6.4)
     axes = figure.add_subplot()
@@ -143,7 +147,8 @@ def plot_paired(
     axes.scatter(*points, s=50 * many, color=STUDENT, edgecolor="white", linewidth=0.6, alpha=0.85, label=note)
     axes.plot(before.mean(), after.mean(), "P", color="black", markersize=14, markeredgecolor="white", label="mean")
     axes.set(xlim=ends, ylim=ends, aspect="equal")
-    axes.set_xlabel(f"before: {metric_label(metric)}")
+    gaps = f"\n{total - count} of {total} prompts are left out: not defined" if total > count else ""
+    axes.set_xlabel(f"before: {metric_label(metric)}{gaps}")
     axes.set_ylabel(f"after: {metric_label(metric)}")
     legend_above(axes)
     axes.grid(True)

@@ -21,12 +21,15 @@ from padlab.show.plots.style import (
 
 
 def _curve(history: Sequence[Mapping[str, Any]], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one metric, from the entries that have it."""
+    """Steps and values of one metric, from the entries that have it; NaN counts as not having it."""
     rows = [row for row in history if row.get(metric) is not None and row.get("step") is not None]
     if not rows:
         known = sorted({str(key) for row in history for key in row} - {"step"})
         raise ValueError(f"history: no entry has 'step' and {metric!r}; there are: {known}")
-    return array([row["step"] for row in rows], "step"), array([row[metric] for row in rows], metric)
+    steps = array([row["step"] for row in rows], "step")
+    values = array([row[metric] for row in rows], metric, finite=False)
+    known = ~np.isnan(values)
+    return steps[known], array(values[known], metric)
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
@@ -63,7 +66,8 @@ def plot_training(
     """Metrics over the training steps: each entry faint, the running mean strong.
 
     Args:
-        history: entries with "step" and numbers by name, as a trainer logs them; an entry may lack a metric.
+        history: entries with "step" and numbers by name, as a trainer logs them; an entry may lack a metric
+            (NaN is a gap, and gaps are counted on the axis).
         metrics: the names to draw, one panel each, at most 4; None: those of loss, jsd, kendall_tau and eval_loss
             that occur.
         smooth: entries in the running mean, at least 1; None: about a tenth of them; below 3 nothing is smoothed.
@@ -88,6 +92,8 @@ def plot_training(
         window = smooth if smooth is not None else len(values) // 10
         drawn = _draw_curve(axes, steps, values, max(1, window + 1 - window % 2))
         axes.set_ylabel(metric_label(name))
+        if gaps := sum(row.get(name) != row.get(name) for row in history):
+            axes.set_xlabel(f"training step ({gaps} without a value)")
         facts.append(f"{short_name(name)} {num(drawn[0], 3)} to {num(drawn[-1], 3)}")
     text = ", ".join(facts)
     return finish(figure, title, text[0].upper() + text[1:], f"Training over {steps[-1]:.0f} steps: {text}.")
