@@ -54,18 +54,24 @@ def in_shards(
         rows: Rows = []
         for start in progress(range(0, len(items), shard_size), stage):
             shard = folder / stage / f"{start // shard_size:05d}.jsonl"
+            piece = items[start : start + shard_size]
             if not shard.exists():
-                write_jsonl(shard, work(items[start : start + shard_size]))
-            rows += _read_shard(shard)
+                write_jsonl(shard, work(piece))
+            rows += _read_shard(shard, len(piece))
         return rows
 
 
 def record(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
-    """Write a stage's settings into the manifest; ValueError with the difference if others are there."""
+    """Write a stage's settings into the manifest.
+
+    Raises:
+        ValueError: the stage was begun (its sub-folder is there) under other settings; says which.
+    """
     manifest = read_manifest(folder)
     wanted = json.loads(json.dumps(settings, default=str))
     there = manifest["stages"].get(stage)
-    if there is not None and there != wanted:
+    started = (folder / stage).exists() or stage == "models"
+    if there is not None and there != wanted and started:
         changed = [
             f"  {key}: {there.get(key, '(not there)')!r} in the folder, {wanted.get(key, '(not there)')!r} now"
             for key in sorted({*there, *wanted})
@@ -83,7 +89,10 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of a run folder; a fresh one where there is none yet."""
     path = Path(folder) / "manifest.json"
     if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); restore it, or start again in another folder") from None
     return {"format": 1, "created": time.strftime("%Y-%m-%dT%H:%M:%S"), "versions": versions(), "stages": {}}
 
 
@@ -126,8 +135,12 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Keep a second process out of a run folder while one works in it (released when the process dies)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as handle:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = open(folder / ".lock", "w")  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise OSError(f"cannot write in {folder}: {error.strerror}; use a folder you can write to") from error
+    with opened as handle:
         try:
             import fcntl
 
@@ -174,11 +187,14 @@ def _notebook_progress(things: Sequence[Any], label: str) -> Iterator[Any]:
         handle.update({"text/plain": f"{label}: {len(things)} of {len(things)} in {took:.0f} s"}, raw=True)
 
 
-def _read_shard(path: Path) -> Rows:
+def _read_shard(path: Path, count: int | None = None) -> Rows:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        if count is not None and len(rows) != count:
+            raise ValueError(f"{len(rows)} rows instead of {count}")
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); delete that file and run again: only it is redone") from None
+    return rows
 
 
 def _write(path: Path, text: str) -> None:

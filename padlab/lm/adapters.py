@@ -37,6 +37,13 @@ def trainable_copy(model: Any, peft_config: Any, seed: int = 0) -> Any:
         return get_peft_model(_sharing_copy(model, ()), peft_config)
 
 
+def with_adapter(model: Any, folder: Any) -> Any:
+    """A copy of a model (sharing its weights) with a saved adapter on it, in eval mode."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(_sharing_copy(model, ()), str(folder)).eval()
+
+
 def _continue(model: Any) -> Any:
     adapter = [name for name, _ in model.named_parameters() if "lora_" in name or "modules_to_save" in name]
     fresh = _sharing_copy(model, adapter)

@@ -30,7 +30,7 @@ UNITS = {
     "top1": "share of prompts, same best response",
     "pairwise_accuracy": "share of pairs in the teacher's order",
     "teacher_reward": "nats/token of fresh samples",
-    "tokens": "mean length of a response",
+    "length": "tokens per response",
     "finished": "share of responses that ended by themselves",
     "repetition": "share of repeated 3-token sequences",
 }
@@ -137,16 +137,17 @@ def fresh_samples(
         student, teacher: the models.
         prompts: table or list of strings.
         n: samples per prompt.
-        sampling: temperature, top_p, max_new_tokens, seed as in `sample_responses`.
+        sampling: temperature, top_p, max_new_tokens, seed, folder as in `sample_responses`.
 
     Returns:
-        Report with teacher_reward (nats/token), tokens, finished, repetition; its `table` holds the samples.
+        Report with teacher_reward (nats/token), length (tokens), finished, repetition; its `table` holds the samples.
     """
-    table = add_rewards(sample_responses(student, prompts, n, **sampling), teacher, "teacher_reward")
+    drawn = sample_responses(student, prompts, n, **sampling)
+    table = add_rewards(drawn, teacher, "teacher_reward", folder=sampling.get("folder"))
     ids = table["response_ids"]
     measured = {
         "teacher_reward": [np.mean(r) for r in table["teacher_reward"]],
-        "tokens": [np.mean([len(r) for r in row]) for row in ids],
+        "length": [np.mean([len(r) for r in row]) for row in ids],
         "finished": [np.mean(f) for f in table["finished"]],
         "repetition": [np.mean([repetition(r) for r in row]) for row in ids],
     }

@@ -1,0 +1,98 @@
+"""Does PPD move the pruned student towards its teacher on held-out prompts? Three seeds, paired intervals.
+
+    python bench/embedded_ppd.py [--seeds 0 1 2] [--train 96] [--heldout 96] [--folder bench-out/embedded_ppd]
+
+Each seed draws its own training responses, its own adapter start and its own held-out responses. Settings are the
+`embedded` preset's, which were chosen on training prompts only. Interrupted, the same command goes on.
+"""
+
+import argparse
+import json
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import transformers
+
+import padlab
+from padlab.runs import write_json
+
+
+def one_seed(seed: int, train_prompts: int, heldout_prompts: int, folder: Path) -> dict:
+    """Sample, score, train and evaluate once; everything is kept in the folder."""
+    settings = padlab.PRESETS["embedded"]
+    sampling = {
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "max_new_tokens": settings.max_new_tokens,
+    }
+    teacher, student = padlab.load_pair("embedded")
+    clock, seconds = time.monotonic(), {}
+
+    def lap(name: str) -> None:
+        nonlocal clock
+        seconds[name], clock = time.monotonic() - clock, time.monotonic()
+
+    train = padlab.load_prompts("train", limit=train_prompts)
+    train = padlab.sample_responses(student, train, settings.n, seed=seed, folder=folder / "train", **sampling)
+    lap("sample")
+    train = padlab.add_rewards(train, teacher, folder=folder / "train")
+    lap("score")
+    trained = padlab.distill(
+        student,
+        train,
+        loss="ppd",
+        alpha=settings.alpha,
+        beta=settings.beta,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        gradient_accumulation_steps=settings.prompts_per_step,
+        seed=seed,
+        folder=folder / "distill",
+    )
+    lap("train")
+    heldout = padlab.load_prompts("heldout", limit=heldout_prompts)
+    fresh = [
+        padlab.fresh_samples(m, teacher, heldout, settings.n, seed=1000 + seed, folder=folder / f"fresh-{k}", **sampling)
+        for k, m in enumerate((student, trained))
+    ]
+    ranked = [padlab.rank_agreement(m, teacher, fresh[0].table, beta=settings.beta) for m in (student, trained)]
+    lap("evaluate")
+    result = {}
+    for pair in (ranked, fresh):
+        for name, change in padlab.compare(*pair).items():
+            before, after = (report.estimates()[name].value for report in pair)
+            result[name] = {"before": before, "after": after, **asdict(change)}
+    return {"seed": seed, "seconds": seconds, "measures": result}
+
+
+def main() -> None:
+    """Run all seeds and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--train", type=int, default=96)
+    parser.add_argument("--heldout", type=int, default=96)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("bench-out/embedded_ppd"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    transformers.logging.disable_progress_bar()
+    settings = padlab.PRESETS["embedded"]
+    print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}")
+    print(f"{options.train} training prompts, {options.heldout} held-out prompts, {settings}")
+    for seed in options.seeds:
+        done = options.folder / f"seed-{seed}" / "result.json"
+        if not done.exists():
+            write_json(done, one_seed(seed, options.train, options.heldout, done.parent))
+        result = json.loads(done.read_text(encoding="utf-8"))
+        print(f"\nseed {seed}  " + "  ".join(f"{k} {v:.0f} s" for k, v in result["seconds"].items()))
+        for name, m in result["measures"].items():
+            share = f"{(m['after'] / m['before'] - 1):+.0%}" if name == "jsd" else ""
+            change = f"{m['value']:+.3f} [{m['low']:+.3f}, {m['high']:+.3f}]"
+            print(f"  {name:18} {m['before']:7.3f} -> {m['after']:7.3f}   {change} {share}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""The stages on the command line, over a run folder.
+
+    padlab sample   RUN --prompts train --limit 96      phase 1: the student's responses
+    padlab score    RUN --selection pairwise            phase 2: rewards, selection probabilities
+    padlab distill  RUN                                 phase 3: train the student
+    padlab evaluate RUN --limit 96                      before and after on held-out prompts
+    padlab doctor   MODEL                               can this model be a teacher or student?
+    padlab demo                                         all of it in the quickstart notebook
+    padlab lab                                          JupyterLab on the notebooks
+
+Every stage can be interrupted and started again with the same words; what was finished is not done twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import padlab
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; returns the exit status (1: a stage failed with a message, 130: interrupted)."""
+    options = parser().parse_args(arguments)
+    if options.command in ("sample", "score", "distill", "evaluate", "doctor"):
+        _quiet(options.threads)
+    try:
+        return options.run_command(options) or 0
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command again goes on from here", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, FloatingPointError, OSError) as error:
+        if os.environ.get("PADLAB_TRACEBACK"):
+            raise
+        print(f"padlab {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(
+        prog="padlab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"padlab {padlab.__version__}")
+    commands = top.add_subparsers(dest="command", required=True)
+    sample = _stage(commands, "sample", _sample, "phase 1: draw the student's responses")
+    _models(sample)
+    sample.add_argument("--prompts", default="train", help="train, heldout or a .jsonl file (default: train)")
+    sample.add_argument("--limit", type=int, help="so many prompts (default: all)")
+    for flag, kind in (("--n", int), ("--temperature", float), ("--top-p", float), ("--max-new-tokens", int)):
+        sample.add_argument(flag, type=kind, help="default: the preset's")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--distinct", action="store_true", help="draw repeated texts again")
+    sample.add_argument("--pool", type=int, help="keep n far-apart responses out of so many")
+    score = _stage(commands, "score", _score, "phase 2: teacher's rewards, selection probabilities")
+    score.add_argument("--selection", choices=("none", "pairwise", "n-way"), default="none")
+    distill = _stage(commands, "distill", _distill, "phase 3: train the student")
+    distill.add_argument("--loss", choices=("ppd", "vpd"), default="ppd")
+    distill.add_argument("--divergence", choices=("js", "forward_kl", "reverse_kl", "released"), default="js")
+    for flag in ("--alpha", "--beta", "--learning-rate", "--epochs"):
+        distill.add_argument(flag, type=float, help="default: the preset's")
+    distill.add_argument("--full", action="store_true", help="train all weights instead of LoRA")
+    distill.add_argument("--seed", type=int, default=0)
+    evaluate = _stage(commands, "evaluate", _evaluate, "before and after on held-out prompts, with intervals")
+    evaluate.add_argument("--prompts", default="heldout")
+    evaluate.add_argument("--limit", type=int, default=48)
+    evaluate.add_argument("--seed", type=int, default=1000)
+    doctor = commands.add_parser("doctor", help="can this model be a teacher or student?")
+    doctor.add_argument("model", help="a preset, a Hub id, a local folder or a .gguf file")
+    doctor.add_argument("--threads", type=int)
+    doctor.set_defaults(run_command=_doctor)
+    demo = commands.add_parser("demo", help="run the quickstart notebook, leave an HTML page")
+    demo.add_argument("--out", default="demo-out")
+    demo.add_argument("--preset", help="other models than the notebook's")
+    demo.set_defaults(run_command=_demo)
+    lab = commands.add_parser("lab", help="JupyterLab on the notebooks")
+    lab.set_defaults(run_command=_lab)
+    return top
+
+
+def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
+    stage = commands.add_parser(name, help=text)
+    stage.add_argument("run", type=Path, help="run folder")
+    stage.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    stage.set_defaults(run_command=run)
+    return stage
+
+
+def _models(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--preset", default="embedded", help=f"{', '.join(padlab.PRESETS)} (default: embedded)")
+    stage.add_argument("--teacher", help="a Hub id, folder or .gguf file instead of the preset's")
+    stage.add_argument("--student", help="likewise")
+
+
+def _sample(options) -> None:
+    from padlab.runs import record, save_table
+
+    preset = _preset(options.preset)
+    record(options.run, "models", {k: getattr(options, k) for k in ("preset", "teacher", "student")})
+    _, student = _pair(options.run)
+    table = padlab.sample_responses(
+        student,
+        padlab.load_prompts(options.prompts, limit=options.limit),
+        options.n or preset.n,
+        temperature=preset.temperature if options.temperature is None else options.temperature,
+        top_p=preset.top_p if options.top_p is None else options.top_p,
+        max_new_tokens=preset.max_new_tokens if options.max_new_tokens is None else options.max_new_tokens,
+        seed=options.seed,
+        distinct=options.distinct,
+        pool=options.pool,
+        folder=options.run,
+    )
+    save_table(table, options.run / "candidates.jsonl")
+    repeated = sum(table["duplicates"])
+    print(f"{len(table)} prompts sampled, {repeated} repeated responses -> {options.run / 'candidates.jsonl'}")
+
+
+def _score(options) -> None:
+    from padlab.runs import load_table, save_table
+
+    path = options.run / "candidates.jsonl"
+    table = load_table(path)
+    teacher, _ = _pair(options.run)
+    table = padlab.add_rewards(table, teacher, "teacher_reward", folder=options.run)
+    if options.selection != "none":
+        table = padlab.add_selection_probs(table, teacher, options.selection, folder=options.run)
+        mass, bias = (sum(table[c]) / len(table) for c in ("option_mass", "position_bias"))
+        print(f"option mass {mass:.2f}, P(first) - 1/n = {bias:+.2f}; `padlab doctor` says what that means")
+    save_table(table, path)
+    rewards = [r for row in table["teacher_reward"] for r in row]
+    print(f"{len(rewards)} responses scored, mean teacher reward {sum(rewards) / len(rewards):.3f} nats/token -> {path}")
+
+
+def _distill(options) -> None:
+    from padlab.runs import load_table, lock, record
+
+    table = load_table(options.run / "candidates.jsonl")
+    preset = _preset(_model_choice(options.run)["preset"])
+    settings = {
+        "loss": options.loss,
+        "divergence": options.divergence,
+        "alpha": preset.alpha if options.alpha is None else options.alpha,
+        "beta": preset.beta if options.beta is None else options.beta,
+        "learning_rate": options.learning_rate or preset.learning_rate,
+        "num_train_epochs": options.epochs or preset.epochs,
+        "gradient_accumulation_steps": preset.prompts_per_step,
+        "seed": options.seed,
+    }
+    full = options.full or not preset.lora
+    record(options.run, "distill", {**settings, "full": full, "rows": len(table)})
+    _, student = _pair(options.run)
+    with lock(options.run):
+        trained = padlab.distill(
+            student, table, peft_config=None if full else "auto", folder=options.run / "distill", **settings
+        )
+        trained.save(options.run / "student")
+    losses = [entry["loss"] for entry in trained.history if "loss" in entry]
+    fifth = max(1, len(losses) // 5)
+    first, last = (sum(part) / len(part) for part in (losses[:fifth], losses[-fifth:]))
+    print(f"loss {first:.3f} (first fifth of the steps) to {last:.3f} (last fifth) -> {options.run / 'student'}")
+
+
+def _evaluate(options) -> None:
+    from padlab.runs import record, save_table, write_json
+
+    run, preset = options.run, _preset(_model_choice(options.run)["preset"])
+    teacher, student = _pair(run)
+    trained = _trained(run, student)
+    prompts = padlab.load_prompts(options.prompts, limit=options.limit)
+    sampling = {"temperature": preset.temperature, "top_p": preset.top_p, "max_new_tokens": preset.max_new_tokens}
+    record(run, "evaluate", {"prompts": options.prompts, "limit": options.limit, "seed": options.seed})
+    before = padlab.fresh_samples(student, teacher, prompts, preset.n, seed=options.seed, **sampling)
+    after = padlab.fresh_samples(trained, teacher, prompts, preset.n, seed=options.seed, **sampling)
+    ranked = [padlab.rank_agreement(model, teacher, before.table, beta=preset.beta) for model in (student, trained)]
+    save_table(ranked[0].table, run / "heldout.jsonl")
+    result = {}
+    for title, pair in (("the same held-out responses", ranked), ("fresh samples", (before, after))):
+        print(f"\n{title} ({len(prompts)} prompts)   before   after   difference [95 % interval]")
+        for name, change in padlab.compare(*pair).items():
+            values = [float(report.estimates()[name].value) for report in pair]
+            print(f"  {name:18} {values[0]:8.3f} {values[1]:8.3f}   {change}")
+            result[name] = {"before": values[0], "after": values[1], "difference": asdict(change)}
+    write_json(run / "evaluation.json", result)
+    print(f"\n-> {run / 'evaluation.json'}")
+
+
+def _doctor(options) -> None:
+    if options.model in padlab.PRESETS:
+        for model in padlab.load_pair(options.model):
+            print(f"{padlab.examine(model, lora=_preset(options.model).lora)}\n")
+    else:
+        print(padlab.examine(padlab.load_model(options.model)))
+
+
+def _demo(options) -> None:
+    from padlab.demo import run_demo
+
+    run_demo(options.out, options.preset)
+
+
+def _lab(options) -> int:
+    from padlab.demo import notebook_folder
+
+    command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={notebook_folder()}"]
+    return subprocess.run(command, check=False).returncode
+
+
+def _preset(name: str):
+    from padlab.lm.models import get_preset
+
+    return get_preset(name)
+
+
+def _model_choice(run: Path) -> dict[str, str | None]:
+    from padlab.runs import read_manifest
+
+    stages = read_manifest(run)["stages"]
+    if "models" not in stages:
+        raise ValueError(f"{run} is no run folder yet: start with `padlab sample {run}`")
+    return stages["models"]
+
+
+def _pair(run: Path):
+    choice = _model_choice(run)
+    if choice["teacher"] and choice["student"]:
+        return padlab.load_model(choice["teacher"]), padlab.load_model(choice["student"])
+    teacher, student = padlab.load_pair(choice["preset"])
+    if choice["teacher"]:
+        teacher = padlab.load_model(choice["teacher"])
+    return teacher, padlab.load_model(choice["student"]) if choice["student"] else student
+
+
+def _trained(run: Path, student):
+    folder = run / "student"
+    if not folder.exists():
+        raise ValueError(f"{folder} is not there: run `padlab distill {run}` first")
+    if not (folder / "adapter_config.json").exists():
+        return padlab.load_model(folder)
+    from padlab.lm.adapters import with_adapter
+
+    return student.around(with_adapter(student.model, folder), f"adapter {folder.name}")
+
+
+def _quiet(threads: int | None) -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+    import transformers
+
+    transformers.logging.disable_progress_bar()
+    if threads:
+        torch.set_num_threads(threads)

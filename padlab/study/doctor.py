@@ -1,0 +1,207 @@
+"""Can this model be a teacher or a student? Template, end of turn, option letters, position bias, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy.stats import binomtest
+
+from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
+from padlab.lm.models import LanguageModel
+from padlab.phases.calibration import LETTERS, add_selection_probs, letter_tokens
+
+PROBE = (  # question, right answer; another question's answer is the wrong one
+    ("What colour is the sky on a clear day?", "On a clear day the sky is blue."),
+    ("How many legs does a spider have?", "A spider has eight legs."),
+    ("What do bees make?", "Bees make honey from the nectar of flowers."),
+    ("What is the capital of France?", "The capital of France is Paris."),
+    ("How do I boil an egg?", "Put the egg into boiling water for eight minutes, then cool it."),
+    ("What does a thermometer measure?", "A thermometer measures temperature."),
+    ("Why do people wear gloves in winter?", "Gloves keep the hands warm when it is cold outside."),
+    ("What is twelve minus five?", "Twelve minus five is seven."),
+    ("Where does a librarian work?", "A librarian works in a library among books."),
+    ("What is ice made of?", "Ice is frozen water."),
+    ("How can I thank my neighbour?", "Write a short note that says how much the help meant to you."),
+    ("What do cows eat?", "Cows mostly eat grass and hay."),
+)
+CONFIDENT = 0.02  # two-sided error we accept when we say that the letters follow the content
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of an examination: what was looked at, "ok" | "note" | "problem", and what it means."""
+
+    topic: str
+    status: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"[{self.status:7}] {self.topic}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All findings about a model, with the numbers behind them."""
+
+    name: str
+    findings: tuple[Finding, ...]
+    numbers: dict[str, float]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.name}", *map(str, self.findings)])
+
+    __repr__ = __str__
+
+
+def examine(
+    model: LanguageModel, *, n: int = 4, prompt_tokens: int = 64, response_tokens: int = 64, lora: bool = True
+) -> Examination:
+    """Examine a model: template, special tokens, option letters, selection questions, memory.
+
+    Args:
+        model: what `load_model` gave.
+        n, prompt_tokens, response_tokens, lora: the training whose memory is estimated (one prompt per pass).
+
+    Returns:
+        Examination; printing it shows the findings in plain words, `numbers` holds selection_accuracy, option_mass,
+        prob_first (P of the first option, 0.5 = no bias) and the memory estimates in GB.
+    """
+    findings = [_template(model), _end(model), _pad(model), _inert(model), _letters(model)]
+    numbers: dict[str, float] = {}
+    if all(f.status != "problem" for f in findings):
+        numbers = selection_probe(model)
+        findings.append(_verdict(numbers))
+    memory = memory_estimate(model.model, n=n, prompt_tokens=prompt_tokens, response_tokens=response_tokens, lora=lora)
+    findings.append(_memory(memory, n, prompt_tokens, response_tokens, lora))
+    return Examination(model.name, tuple(findings), {**numbers, **memory})
+
+
+def selection_probe(model: LanguageModel) -> dict[str, float]:
+    """Ask 24 easy questions (right answer or answer to another question), each in both orders.
+
+    Returns:
+        selection_accuracy after averaging both orders, its p-value against guessing, mean probability of the right
+        answer, prob_first (raw P of the option listed first) and option_mass.
+    """
+    rows = [
+        {"prompt": PROBE[k][0], "responses": [PROBE[k][1], PROBE[(k + shift) % len(PROBE)][1]]}
+        for shift in (1, 5)
+        for k in range(len(PROBE))
+    ]
+    asked = add_selection_probs(rows, model, "pairwise")
+    right = [p[0] for p in asked["selection_prob"]]
+    hits = sum(p > 0.5 for p in right)
+    return {
+        "selection_accuracy": hits / len(right),
+        "p_value": float(binomtest(hits, len(right), 0.5, alternative="greater").pvalue),
+        "prob_right": sum(right) / len(right),
+        "prob_first": 0.5 + sum(asked["position_bias"]) / len(right),
+        "option_mass": sum(asked["option_mass"]) / len(right),
+    }
+
+
+def memory_estimate(
+    network: Any, *, n: int = 4, prompt_tokens: int = 64, response_tokens: int = 64, lora: bool = True
+) -> dict[str, float]:
+    """Estimated memory in GB (1e9 bytes) for scoring and for training one prompt with its n responses.
+
+    Weights; for trainable weights a gradient and Adam's two moments; activations kept for the backward pass (about
+    16 hidden-size vectors and 3 inner-size vectors per block and token, in the weights' type); three float32 copies
+    of the response positions' logits. A rule of thumb, meant to be within a factor of two.
+    """
+    config, size = network.config, next(network.parameters()).element_size()
+    weights = sum(p.numel() for p in network.parameters())
+    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    trainable = sum(16 * (m.in_features + m.out_features) for m in linear) if lora else weights
+    tokens = prompt_tokens + n * response_tokens
+    per_block = 16 * config.hidden_size + 3 * getattr(config, "intermediate_size", 4 * config.hidden_size)
+    activations = tokens * config.num_hidden_layers * per_block * size
+    logits = n * response_tokens * config.vocab_size * 4
+    scoring = weights * size + logits + tokens * per_block * size
+    training = weights * size + trainable * 16 + activations + 3 * logits
+    return {"gb_scoring": scoring / 1e9, "gb_training": training / 1e9}
+
+
+def _template(model: LanguageModel) -> Finding:
+    tokenizer = model.tokenizer
+    if not tokenizer.chat_template:
+        return Finding("chat template", "note", "none; prompts are laid out as 'User: ... Assistant:' (a base model?)")
+    try:
+        ids = encode_chat(tokenizer, "Hello")
+        turn = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+        segments = render_segments(tokenizer, turn, False)
+    except ValueError as error:
+        return Finding("chat template", "problem", str(error))
+    opening = "".join(text for text, _ in render_segments(tokenizer, turn[:1], True))
+    if not "".join(text for text, _ in segments).startswith(opening):
+        return Finding("chat template", "note", "the prompt's rendering is no prefix of prompt + answer (thinking model?)")
+    bos = ids[:1] == [tokenizer.bos_token_id]
+    return Finding("chat template", "ok", f"'Hello' becomes {len(ids)} tokens, {'one BOS' if bos else 'no BOS'}")
+
+
+def _end(model: LanguageModel) -> Finding:
+    try:
+        end = end_of_turn_id(model.tokenizer)
+    except ValueError as error:
+        return Finding("end of turn", "problem", str(error))
+    return Finding("end of turn", "ok", f"{model.tokenizer.convert_ids_to_tokens(end)!r} (id {end})")
+
+
+def _pad(model: LanguageModel) -> Finding:
+    pad = model.tokenizer.pad_token
+    said = "none" if pad is None else repr(pad)
+    return Finding("pad token", "ok", f"{said}; padlab masks by length and needs none")
+
+
+def _inert(model: LanguageModel) -> Finding:
+    control = control_tokens(model.tokenizer)
+    leaked = [text for text in control if set(encode_text(model.tokenizer, f"a{text}b")) & set(control.values())]
+    if leaked:
+        return Finding("text is not control", "problem", f"in people's text these act as control: {leaked}")
+    return Finding("text is not control", "ok", f"{len(control)} control strings are plain characters in people's text")
+
+
+def _letters(model: LanguageModel) -> Finding:
+    try:
+        for letter in LETTERS[:8]:
+            letter_tokens(model, letter)
+    except ValueError as error:
+        return Finding("option letters", "problem", str(error))
+    return Finding("option letters", "ok", "A to H are single tokens")
+
+
+def _verdict(numbers: dict[str, float]) -> Finding:
+    facts = (
+        f"right in {numbers['selection_accuracy']:.0%} of 24 easy questions once both orders are averaged "
+        f"(mean p {numbers['prob_right']:.2f}); picks the first option {numbers['prob_first']:.0%} of the time; "
+        f"{numbers['option_mass']:.0%} of the answers are letters"
+    )
+    if numbers["p_value"] > CONFIDENT:
+        advice = "The letters do not follow the content: no teacher for calibration. Keep alpha = 0, or give it an adapter"
+        return Finding("selection questions", "note", f"{facts}. {advice}")
+    if numbers["prob_right"] < 0.6:
+        advice = "There is a signal, but a faint one: usable in small doses, look at an alpha sweep first"
+        return Finding("selection questions", "note", f"{facts}. {advice}")
+    return Finding("selection questions", "ok", f"{facts}. It can be a teacher for calibration (alpha > 0)")
+
+
+def _memory(memory: dict[str, float], n: int, prompt: int, response: int, lora: bool) -> Finding:
+    kind = "LoRA r 16" if lora else "full fine-tuning"
+    text = (
+        f"about {memory['gb_scoring']:.1f} GB to score and {memory['gb_training']:.1f} GB to train ({kind}) one prompt of "
+        f"{prompt} tokens with {n} responses of {response}"
+    )
+    free = torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else None
+    if free is not None and free < memory["gb_training"]:
+        return Finding("memory", "problem", f"{text}; only {free:.1f} GB are free on the GPU")
+    return Finding("memory", "ok", text)
+
+
+def pair_notes(teacher: LanguageModel, student: LanguageModel) -> Sequence[Finding]:
+    """What matters when the two are used together."""
+    same = teacher.tokenizer_hash() == student.tokenizer_hash()
+    how = "sampled ids are scored as they are" if same else "text is re-tokenized for the teacher, which is fine for PAD"
+    return (Finding("pair", "ok", f"{'same' if same else 'different'} tokenizers: {how}"),)

@@ -1,0 +1,119 @@
+"""Token log-probabilities against a plain forward pass, per sequence, and their gradients."""
+
+import pytest
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from padlab.lm.logprobs import can_share, head_is_known, make_batch, mean_logprobs, next_token_logprobs, score_ids, token_logprobs
+
+SIZE = {"vocab_size": 120, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def build(family):
+    torch.manual_seed(0)
+    if family == "gpt2":  # absolute positions
+        config = GPT2Config(vocab_size=120, n_layer=2, n_head=2, n_embd=32, initializer_range=0.2)
+        return GPT2LMHeadModel(config).eval()
+    if family == "gemma2":  # soft cap on the logits, sliding window
+        config = Gemma2Config(**SIZE, hidden_size=32, intermediate_size=64, num_key_value_heads=1, head_dim=16,
+                              final_logit_softcapping=2.0, sliding_window=64, initializer_range=0.2)  # fmt: skip
+        return Gemma2ForCausalLM(config).eval()
+    config = LlamaConfig(**SIZE, hidden_size=32, intermediate_size=64, num_key_value_heads=1, initializer_range=0.2)
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(params=["llama", "gpt2", "gemma2"])
+def model(request):
+    return build(request.param)
+
+
+PROMPTS = [[3, 4, 5, 6, 7, 8], [9], [10, 11, 12]]
+RESPONSES = [[[20, 21, 22], [23]], [[24, 25, 26, 27, 28, 29, 30], [31, 32], [33, 34, 35]], [[2, 2, 2, 2]]]
+
+
+def plain(model, prompt, response):
+    """The oracle: one sequence, one forward pass, log-softmax, gather."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt + response])).logits[0].double()
+    logps = logits.log_softmax(-1)
+    return [float(logps[len(prompt) - 1 + k, t]) for k, t in enumerate(response)]
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("budget", [1, 10_000])
+def test_agrees_with_a_plain_forward(model, share, budget):
+    scored = score_ids(model, PROMPTS, RESPONSES, share=share, tokens_per_batch=budget)
+    for prompt, group, values in zip(PROMPTS, RESPONSES, scored, strict=True):
+        for response, logps in zip(group, values, strict=True):
+            assert logps == pytest.approx(plain(model, prompt, response), abs=1e-4)
+
+
+def test_the_fast_ways_are_taken_on_these_families(model):
+    assert head_is_known(model)
+    assert can_share(model)
+
+
+def test_sharing_is_refused_beyond_a_sliding_window():
+    model = build("gemma2")
+    assert not can_share(model, [[1] * 60], [[[2] * 10, [3] * 4]])
+    long = [[5] * 60], [[[7] * 20, [8, 9]]]
+    (logps,) = score_ids(model, *long)
+    assert logps[0] == pytest.approx(plain(model, long[0][0], long[1][0][0]), abs=1e-4)
+
+
+def test_an_unknown_head_falls_back_to_the_models_own_logits():
+    model = build("llama")
+    model.get_decoder = lambda: (_ for _ in ()).throw(AttributeError("no decoder"))
+    assert not head_is_known(model)
+    (logps,) = score_ids(model, PROMPTS[:1], RESPONSES[:1])
+    assert logps[0] == pytest.approx(plain(model, PROMPTS[0], RESPONSES[0][0]), abs=1e-4)
+
+
+def test_shared_rows_give_the_plain_gradient(model):
+    grads = []
+    for share in (False, True):
+        model.zero_grad()
+        batch = make_batch(PROMPTS, RESPONSES, share)
+        mean_logprobs(token_logprobs(model, batch), batch.mask).square().sum().backward()
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert torch.linalg.vector_norm(grads[0] - grads[1]) < 1e-4 * torch.linalg.vector_norm(grads[0])
+
+
+def test_order_and_batching_do_not_matter(model):
+    forward = score_ids(model, PROMPTS, RESPONSES)
+    backward = score_ids(model, PROMPTS[::-1], RESPONSES[::-1], tokens_per_batch=12)[::-1]
+    assert [v for g in forward for r in g for v in r] == pytest.approx([v for g in backward for r in g for v in r], abs=1e-5)
+
+
+def test_pad_id_inside_a_response_counts():
+    model = build("llama")
+    (logps,) = score_ids(model, [[5, 6]], [[[0, 0, 7]]])
+    assert logps[0] == pytest.approx(plain(model, [5, 6], [0, 0, 7]), abs=1e-4)
+
+
+def test_bf16_weights_give_float32_logprobs():
+    model = build("llama").to(torch.bfloat16)
+    logps = token_logprobs(model, make_batch([[3, 4]], [[[5, 6]]]))
+    assert logps.dtype == torch.float32
+    off_grid = logps[0] * 128
+    assert not torch.equal(off_grid, off_grid.round())  # bf16 values near -5 would all be multiples of 1/32
+
+
+def test_empty_rows_are_named():
+    with pytest.raises(ValueError, match="row 1, response 0: no tokens"):
+        make_batch([[1], [2]], [[[3]], [[]]])
+    with pytest.raises(ValueError, match="row 0: the prompt has no tokens"):
+        make_batch([[]], [[[3]]])
+
+
+def test_broken_weights_are_reported_not_returned():
+    model = build("llama")
+    model.lm_head.weight.data[7] = float("nan")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        score_ids(model, [[1, 2]], [[[3]]])
+
+
+def test_next_token_is_a_distribution(model):
+    logps = next_token_logprobs(model, PROMPTS)
+    assert logps.exp().sum(-1) == pytest.approx([1, 1, 1], abs=1e-5)
+    assert float(logps[1, 24]) == pytest.approx(plain(model, PROMPTS[1], [24])[0], abs=1e-4)

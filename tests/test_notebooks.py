@@ -1,0 +1,68 @@
+"""Every notebook runs on the tiny pair; committed outputs are whole, small and free of this machine's paths."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from padlab.demo import notebook_folder, run_demo
+
+NOTEBOOKS = sorted(notebook_folder().glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_runs_on_the_tiny_pair(path, tmp_path, capsys):
+    page = run_demo(tmp_path / "out with space", preset="tiny", name=path.name)
+    said = capsys.readouterr()
+    html = page.read_text(encoding="utf-8")
+    assert html.count("data:image/png") >= 1
+    assert not re.search(r"<(script|link)[^>]+(src|href)=.http", html), "the page must need nothing else"
+    alts = re.findall(r"<img[^>]*>", html)
+    assert all(re.search(r'alt="[^"]{15,}"', tag) for tag in alts), "every figure needs its alt text"
+    assert str(page) in said.out
+    executed = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
+    assert "widgets" not in executed.metadata
+    assert not [p for p in page.parent.iterdir() if p.suffix not in (".ipynb", ".html")], "nothing else is left behind"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_committed_outputs(path):
+    assert path.stat().st_size < 300_000
+    notebook = nbformat.read(path, as_version=4)
+    assert "widgets" not in notebook.metadata
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr"], "warnings in a lesson distract"
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"/(work|tmp|root|home)/", text)
+
+
+def test_the_quickstart_stays_short_and_says_what_it_is():
+    notebook = nbformat.read(notebook_folder() / "00_quickstart.ipynb", as_version=4)
+    assert 12 <= sum(cell.cell_type == "code" for cell in notebook.cells) <= 20
+    assert "not* \"a small model from a large one\"" in notebook.cells[0].source
+
+
+def test_a_failing_cell_leaves_what_was_done(tmp_path, monkeypatch):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    cells = [nbformat.v4.new_code_cell("print('first')"), nbformat.v4.new_code_cell("raise ValueError('second')")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "bad.ipynb")
+    monkeypatch.setattr("padlab.demo.notebook_folder", lambda: folder)
+    with pytest.raises(RuntimeError, match="second"):
+        run_demo(tmp_path / "out", name="bad.ipynb")
+    left = nbformat.read(tmp_path / "out" / "bad.ipynb", as_version=4)
+    assert left.cells[0].outputs[0].text == "first\n"
+    assert Path(tmp_path / "out" / "bad.html").exists() is False
+
+
+def test_an_unknown_preset_needs_a_preset_line(tmp_path, monkeypatch):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), folder / "x.ipynb")
+    monkeypatch.setattr("padlab.demo.notebook_folder", lambda: folder)
+    with pytest.raises(RuntimeError, match="no PRESET"):
+        run_demo(tmp_path / "out", preset="tiny", name="x.ipynb")
