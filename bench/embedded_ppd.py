@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import transformers
 
 import padlab
 from padlab.runs import write_json
@@ -55,7 +54,9 @@ def one_seed(seed: int, train_prompts: int, heldout_prompts: int, folder: Path) 
     lap("train")
     heldout = padlab.load_prompts("heldout", limit=heldout_prompts)
     fresh = [
-        padlab.fresh_samples(m, teacher, heldout, settings.n, seed=1000 + seed, folder=folder / f"fresh-{k}", **sampling)
+        padlab.fresh_samples(
+            m, teacher, heldout, settings.n, seed=1000 + seed, folder=folder / f"fresh-{k}", **sampling
+        )
         for k, m in enumerate((student, trained))
     ]
     ranked = [padlab.rank_agreement(m, teacher, fresh[0].table, beta=settings.beta) for m in (student, trained)]
@@ -78,7 +79,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("bench-out/embedded_ppd"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    transformers.logging.disable_progress_bar()
     settings = padlab.PRESETS["embedded"]
     print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}")
     print(f"{options.train} training prompts, {options.heldout} held-out prompts, {settings}")

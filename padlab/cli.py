@@ -132,7 +132,9 @@ def _score(options) -> None:
         print(f"option mass {mass:.2f}, P(first) - 1/n = {bias:+.2f}; `padlab doctor` says what that means")
     save_table(table, path)
     rewards = [r for row in table["teacher_reward"] for r in row]
-    print(f"{len(rewards)} responses scored, mean teacher reward {sum(rewards) / len(rewards):.3f} nats/token -> {path}")
+    print(
+        f"{len(rewards)} responses scored, mean teacher reward {sum(rewards) / len(rewards):.3f} nats/token -> {path}"
+    )
 
 
 def _distill(options) -> None:
@@ -247,9 +249,7 @@ def _trained(run: Path, student):
 
 def _quiet(threads: int | None) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-    import transformers
-
-    transformers.logging.disable_progress_bar()
     if threads:
+        import torch
+
         torch.set_num_threads(threads)

@@ -74,7 +74,11 @@ def execute(notebook: Any, folder: Path) -> None:
         if cell.cell_type == "code":
             seen["code"] += 1
             took = time.monotonic() - began
-            print(f"[{took / 60:4.1f} min] cell {seen['code']:2} of {total}  {seen['heading']}", file=sys.stderr, flush=True)
+            print(
+                f"[{took / 60:4.1f} min] cell {seen['code']:2} of {total}  {seen['heading']}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     client = NotebookClient(
@@ -101,7 +105,9 @@ def write_html(notebook: Any, path: Path) -> Path:
         "pre{white-space:pre-wrap;background:#f6f6f6;padding:.6rem;border-radius:4px;font-size:13px}"
         "img{max-width:100%}table{border-collapse:collapse}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd}"
     )
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>padlab</title><style>{style}</style></head>'
+    head = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>padlab</title><style>{style}</style></head>'
+    )
     path.write_text(f"{head}<body>{body}</body></html>", encoding="utf-8")
     return path
 
@@ -127,7 +133,7 @@ def _headline(notebook: Any) -> str:
     return "\n" + "".join(texts).strip() if texts else ""
 
 
-class _this_python_as_kernel:  # noqa: N801
+class _this_python_as_kernel:
     """Make `python3` mean this interpreter, whatever kernels the user has installed elsewhere."""
 
     def __init__(self, folder: Path):

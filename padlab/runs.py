@@ -1,8 +1,8 @@
 """A run folder: manifest, atomic shards, resume, and progress that is readable in terminals and saved notebooks.
 
-    run/manifest.json        what was asked of each stage: models, seed, settings, versions
-    run/sample/00000.jsonl   finished pieces; written to a temporary sibling, then moved into place
-    run/candidates.jsonl     the table as it stands after the last finished stage
+run/manifest.json        what was asked of each stage: models, seed, settings, versions
+run/sample/00000.jsonl   finished pieces; written to a temporary sibling, then moved into place
+run/candidates.jsonl     the table as it stands after the last finished stage
 """
 
 from __future__ import annotations

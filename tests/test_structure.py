@@ -48,7 +48,9 @@ def violations(source: Path, own: str, modules: set[str]) -> list[str]:
     return bad
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if f.parent != ROOT / "padlab" or f.name not in ("__init__.py", "__main__.py")], ids=str)
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if f.parent != ROOT / "padlab" or f.name not in ("__init__.py", "__main__.py")], ids=str
+)
 def test_imports_point_down(path):
     assert violations(path, room_of(path), imported(path)) == []
 
@@ -62,7 +64,9 @@ def test_the_import_rule_can_fail():
 def test_nothing_in_the_library_uses_tests_or_notebooks():
     for path in FILES:
         names = {
-            n.module or "" for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)
+            n.module or ""
+            for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(n, ast.ImportFrom)
         }
         assert not [n for n in names if n.startswith(("tests", "notebooks", "bench"))], path
 
@@ -92,7 +96,9 @@ def test_environment_yml_agrees_with_pyproject():
     assert f"name: {project['name']}" in text
     assert f"python{project['requires-python']}" in text
     assert "-e .[lab]" in text
-    assert not re.search(r"^\s+- (torch|transformers|peft|datasets)", text, re.M), "versions are stated in pyproject only"
+    assert not re.search(r"^\s+- (torch|transformers|peft|datasets)", text, re.M), (
+        "versions are stated in pyproject only"
+    )
 
 
 def test_constraints_lie_within_the_ranges():
@@ -101,7 +107,11 @@ def test_constraints_lie_within_the_ranges():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line)
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["lab"], *project["optional-dependencies"]["dev"]]
+    wanted = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["lab"],
+        *project["optional-dependencies"]["dev"],
+    ]
     for text in wanted:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[requirement.name]), text

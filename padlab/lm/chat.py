@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 FALLBACK_TEMPLATE = (
@@ -57,7 +58,9 @@ def render_segments(tokenizer: Any, messages: list[dict[str, str]], generation: 
         if "".join(text for text, _ in segments) == actual:
             return segments
     filled = "".join(text for text, _ in segments)
-    at = next((i for i, (a, b) in enumerate(zip(filled, actual, strict=False)) if a != b), min(len(filled), len(actual)))
+    at = next(
+        (i for i, (a, b) in enumerate(zip(filled, actual, strict=False)) if a != b), min(len(filled), len(actual))
+    )
     raise ValueError(
         f"the chat template of {tokenizer.name_or_path or 'this tokenizer'} rewrites the text: first difference at "
         f"character {at}, expected {filled[at : at + 20]!r}, rendered {actual[at : at + 20]!r}. "
@@ -68,6 +71,9 @@ def render_segments(tokenizer: Any, messages: list[dict[str, str]], generation: 
 def encode_segments(tokenizer: Any, segments: list[tuple[str, bool]]) -> list[int]:
     """Token ids of stretches of text; control tokens are recognised only outside people's text."""
     control = control_tokens(tokenizer)
+    if not any(c in text for text, inert in segments if inert for c in control):
+        ids = tokenizer("".join(text for text, _ in segments), add_special_tokens=False)["input_ids"]
+        return _with_one_bos(tokenizer, ids)
     pieces: list[str | int] = [""]
     for text, inert in segments:
         for piece in [text] if inert else _split_control(text, control):
@@ -76,11 +82,7 @@ def encode_segments(tokenizer: Any, segments: list[tuple[str, bool]]) -> list[in
             else:
                 pieces.append(piece)
     ids = [i for p in pieces if p != "" for i in ([p] if isinstance(p, int) else encode_text(tokenizer, p))]
-    if tokenizer.chat_template is None and _adds_bos(tokenizer):
-        ids = [tokenizer.bos_token_id, *ids]
-    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
-        raise ValueError("the chat template writes BOS twice; remove one from tokenizer.chat_template")
-    return ids
+    return _with_one_bos(tokenizer, ids)
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -194,7 +196,7 @@ def _cut_control(text: str, control: dict[str, int]) -> list[str]:
     """Cut each control string behind its first character, so that no tokenizer can recognise it."""
     cuts = sorted({at + 1 for c in control for at in _occurrences(text, c)})
     edges = [0, *cuts, len(text)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [text[a:b] for a, b in pairwise(edges) if a < b]
 
 
 def _occurrences(text: str, part: str) -> list[int]:
@@ -203,6 +205,14 @@ def _occurrences(text: str, part: str) -> list[int]:
         found.append(at)
         at = text.find(part, at + 1)
     return found
+
+
+def _with_one_bos(tokenizer: Any, ids: list[int]) -> list[int]:
+    if tokenizer.chat_template is None and _adds_bos(tokenizer):
+        ids = [tokenizer.bos_token_id, *ids]
+    if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
+        raise ValueError("the chat template writes BOS twice; remove one from tokenizer.chat_template")
+    return list(ids)
 
 
 def _adds_bos(tokenizer: Any) -> bool:

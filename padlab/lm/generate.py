@@ -7,6 +7,7 @@ distribution, so what a row draws depends on nothing but its own numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def generate_rows(
         ).logits[:, -1].float()  # fmt: skip
     model.train(was_training)
     edges = [0, *counts.cumsum(0).tolist()]
-    return [out[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [out[a:b] for a, b in pairwise(edges)]
 
 
 def choose(logits: Float[Tensor, "rows vocabulary"], top_p: float, uniform: Float[Tensor, " rows"]) -> Tensor:

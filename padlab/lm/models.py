@@ -6,11 +6,14 @@ import gc
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from padlab.lm.embedded import embedded_path, load_gguf
@@ -176,6 +179,19 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars while weights load: they would litter notebooks, and a second needs no bar."""
+    was = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was:
+            transformers.utils.logging.enable_progress_bar()
+
+
+@quiet()
 def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tuple[Any, Any]:
     options = {"trust_remote_code": False, "use_safetensors": True, **options}
     revision = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}

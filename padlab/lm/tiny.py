@@ -41,7 +41,9 @@ def tiny_tokenizer(which: str) -> Any:
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     raw.train_from_iterator([*PROBE_TEXTS, "A B C D E F G H \nA\nB"], trainer)
-    names = {"eos_token": "<|im_end|>"} if teacher else {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    names = (
+        {"eos_token": "<|im_end|>"} if teacher else {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, additional_special_tokens=special, **names)
     tokenizer.chat_template = _CHATML if teacher else _TURNS
     return tokenizer

@@ -101,7 +101,9 @@ def add_selection_probs(
 
     settings = {"model": model.describe(), "method": method}
     settings["candidates"] = fingerprint(list(candidates["prompt"]), list(candidates["responses"]))
-    rows = in_shards(range(len(candidates)), work, stage="select", settings=settings, folder=folder, shard_size=shard_size)
+    rows = in_shards(
+        range(len(candidates)), work, stage="select", settings=settings, folder=folder, shard_size=shard_size
+    )
     names = ["selection_prob", "option_mass", "position_bias", *(["selection_votes"] if votes else [])]
     return check_candidates(add_columns(candidates, {name: [row[name] for row in rows] for name in names}))
 
@@ -150,7 +152,9 @@ def letter_tokens(model: LanguageModel, letter: str) -> list[int]:
     found = {tuple(encode_text(model.tokenizer, text)) for text in (letter, f" {letter}")}
     single = sorted(ids[0] for ids in found if len(ids) == 1)
     if not single:
-        raise ValueError(f"option letter {letter!r} is not a single token for {model.name}; it cannot be asked this way")
+        raise ValueError(
+            f"option letter {letter!r} is not a single token for {model.name}; it cannot be asked this way"
+        )
     return single
 
 
@@ -207,13 +211,16 @@ def _quote(text: str) -> str:
 
 def _finite(values: Any, name: str) -> Float[Tensor, "*batch items"]:
     try:
-        tensor = values if isinstance(values, Tensor) else torch.tensor(np.array(list(values), dtype=np.float64)).float()
+        tensor = (
+            values if isinstance(values, Tensor) else torch.tensor(np.array(list(values), dtype=np.float64)).float()
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be numbers of one shape (every prompt with the same n): {error}") from None
     tensor = tensor if tensor.is_floating_point() else tensor.float()
     bad = (~torch.isfinite(tensor)).nonzero()
     if len(bad):
-        where = ", ".join(f"{w} {i}" for w, i in zip(("row", "response")[-tensor.dim() :], bad[0].tolist(), strict=False))
+        where = ", ".join(
+            f"{w} {i}" for w, i in zip(("row", "response")[-tensor.dim() :], bad[0].tolist(), strict=False)
+        )
         raise ValueError(f"{name} is not finite at {where}: {float(tensor[tuple(bad[0])])}; score it again or drop it")
     return tensor
-

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
+from padlab.lm.generate import stop_ids
 from padlab.lm.logprobs import score_ids
 from padlab.lm.models import LanguageModel
 from padlab.runs import in_shards
@@ -94,12 +95,12 @@ def candidate_ids(model: LanguageModel, candidates: Dataset) -> tuple[list[list[
         ValueError: prompt and response together exceed the context; names row and response.
     """
     mine = model.tokenizer_hash()
-    end = end_of_turn_id(model.tokenizer)
+    end, stops = end_of_turn_id(model.tokenizer), stop_ids(model.model, model.tokenizer)
     prompts, responses = [], []
     for row, entry in enumerate(candidates):
         try:
             prompt = encode_chat(model.tokenizer, entry["prompt"])
-            group = [_response_ids(model, entry, k, mine, end) for k in range(len(entry["responses"]))]
+            group = [_response_ids(model, entry, k, mine, end, stops) for k in range(len(entry["responses"]))]
         except ValueError as error:
             raise ValueError(f"row {row}: {error}") from None
         for k, ids in enumerate(group):
@@ -118,13 +119,14 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _response_ids(model: LanguageModel, entry: dict[str, Any], k: int, mine: str, end: int) -> list[int]:
+def _response_ids(
+    model: LanguageModel, entry: dict[str, Any], k: int, mine: str, end: int, stops: set[int]
+) -> list[int]:
     sampled = entry.get("response_ids") and entry.get("response_tokenizer") == mine
     if sampled:
         ids = list(entry["response_ids"][k])
     else:
         ids = encode_text(model.tokenizer, entry["responses"][k])
-    stops = {end, model.tokenizer.eos_token_id}
     if entry.get("finished") and entry["finished"][k] and not (ids and ids[-1] in stops):
         ids.append(end)
     if not ids:

@@ -108,7 +108,9 @@ def rank_agreement(
     return Report({name: np.array([row[name] for row in rows]) for name in rows[0]}, table)
 
 
-def agreement_of(student_reward: Sequence[float], teacher_reward: Sequence[float], beta: float = 10.0) -> dict[str, float]:
+def agreement_of(
+    student_reward: Sequence[float], teacher_reward: Sequence[float], beta: float = 10.0
+) -> dict[str, float]:
     """Agreement on one prompt: jsd (nats), kendall_tau (NaN if one side does not rank at all), top1, pairwise_accuracy.
 
     >>> agreement_of([-1.0, -2.0], [-3.0, -4.0])["kendall_tau"]

@@ -137,7 +137,9 @@ def _template(model: LanguageModel) -> Finding:
         return Finding("chat template", "problem", str(error))
     opening = "".join(text for text, _ in render_segments(tokenizer, turn[:1], True))
     if not "".join(text for text, _ in segments).startswith(opening):
-        return Finding("chat template", "note", "the prompt's rendering is no prefix of prompt + answer (thinking model?)")
+        return Finding(
+            "chat template", "note", "the prompt's rendering is no prefix of prompt + answer (thinking model?)"
+        )
     bos = ids[:1] == [tokenizer.bos_token_id]
     return Finding("chat template", "ok", f"'Hello' becomes {len(ids)} tokens, {'one BOS' if bos else 'no BOS'}")
 
@@ -180,7 +182,9 @@ def _verdict(numbers: dict[str, float]) -> Finding:
         f"{numbers['option_mass']:.0%} of the answers are letters"
     )
     if numbers["p_value"] > CONFIDENT:
-        advice = "The letters do not follow the content: no teacher for calibration. Keep alpha = 0, or give it an adapter"
+        advice = (
+            "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
+        )
         return Finding("selection questions", "note", f"{facts}. {advice}")
     if numbers["prob_right"] < 0.6:
         advice = "There is a signal, but a faint one: usable in small doses, look at an alpha sweep first"
@@ -203,5 +207,7 @@ def _memory(memory: dict[str, float], n: int, prompt: int, response: int, lora: 
 def pair_notes(teacher: LanguageModel, student: LanguageModel) -> Sequence[Finding]:
     """What matters when the two are used together."""
     same = teacher.tokenizer_hash() == student.tokenizer_hash()
-    how = "sampled ids are scored as they are" if same else "text is re-tokenized for the teacher, which is fine for PAD"
+    how = (
+        "sampled ids are scored as they are" if same else "text is re-tokenized for the teacher, which is fine for PAD"
+    )
     return (Finding("pair", "ok", f"{'same' if same else 'different'} tokenizers: {how}"),)
