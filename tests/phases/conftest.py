@@ -1,0 +1,105 @@
+"""A server process that forks: a stage can be killed at many points without importing everything each time."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from padlab.lm.models import LanguageModel
+
+SERVER = '''
+import contextlib, json, os, signal, sys, traceback
+import torch
+torch.set_num_threads(1)
+import padlab, datasets, peft, scipy.stats, transformers, padlab.phases.trainer
+from padlab.runs import load_table, save_table
+teacher, student = padlab.load_pair("tiny")
+events, limit = 0, 0
+
+def event(*ignored, **also_ignored):
+    """Something happened: a forward pass, a flush to disk, a move into place. At the given one the process dies."""
+    global events
+    events += 1
+    if events == limit:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def watched(function):
+    def wrapper(*arguments, **named):
+        event()
+        return function(*arguments, **named)
+    return wrapper
+
+os.fsync, os.replace = watched(os.fsync), watched(os.replace)
+for model in (teacher.model, student.model):
+    model.get_decoder().register_forward_pre_hook(event)
+
+for line in sys.stdin:
+    job = json.loads(line)
+    inside, outside = os.pipe()
+    child = os.fork()
+    if not child:
+        limit, status = job["kill"], 1
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                exec(job["code"])
+            os.write(outside, str(events).encode())
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(status)
+    os.close(outside)
+    status = os.waitpid(child, 0)[1]
+    print(json.dumps([os.waitstatus_to_exitcode(status), int(os.read(inside, 20) or 0)]), flush=True)
+    os.close(inside)
+'''
+
+
+class Killer:
+    """Runs code in a fresh fork that knows `padlab`, the tiny `teacher` and `student`, `load_table`, `save_table`."""
+
+    def __init__(self):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def run(self, code, kill=0):
+        """(exit status, number of events); with kill > 0 the fork dies of SIGKILL at that event."""
+        print(json.dumps({"code": code, "kill": kill}), file=self.process.stdin, flush=True)
+        return tuple(json.loads(self.process.stdout.readline()))
+
+    def finish(self, code, kills):
+        """Run the code again and again, killed at the given events, at last to its end; how often it was killed."""
+        deaths = [self.run(code, kill)[0] for kill in kills]
+        assert set(deaths) <= {-9, 0}, deaths
+        assert self.run(code)[0] == 0
+        return deaths.count(-9)
+
+
+@pytest.fixture(scope="session")
+def shouting():
+    """Makes a copy of a LanguageModel whose logits for some ids are raised."""
+
+    def make(model, ids, by=50.0):
+        network = copy.deepcopy(model.model)
+
+        def louder(module, inputs, output):
+            output.logits[..., list(ids)] += by
+            return output
+
+        network.register_forward_hook(louder)
+        return LanguageModel(network, model.tokenizer, "shouting")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def killer():
+    made = Killer()
+    yield made
+    made.process.stdin.close()
+    made.process.wait(timeout=30)
