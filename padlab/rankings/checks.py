@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+from torch.distributions import constraints
 
 FILLER = -1e30  # stands for log 0 where the arithmetic must stay finite
 
@@ -84,3 +85,19 @@ def check_same_items(first_mask: Tensor | None, second_mask: Tensor | None, shap
         row = _name_row(different.nonzero()[0])
         raise ValueError(f"{row}: the two distributions rank different items; give both the same mask")
     return first
+
+
+class Rankings(constraints.Constraint):
+    """Rows of different item numbers 0 .. n-1: whole rankings, or the first k of one."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, items: int):
+        self.items = items
+
+    def check(self, value: Tensor) -> Tensor:
+        """True for each row that is a ranking or the beginning of one."""
+        ordered = value.sort(-1).values
+        distinct = (ordered[..., 1:] != ordered[..., :-1]).all(-1)
+        return distinct & ((value >= 0) & (value < self.items)).all(-1)

@@ -6,13 +6,12 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions.kl import register_kl
 from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
-from padlab.rankings.checks import check_same_items, working_dtype
+from padlab.rankings.checks import working_dtype
 from padlab.rankings.enumeration import check_enumerable, ranking_log_probs
-from padlab.rankings.plackett_luce import PlackettLuce
+from padlab.rankings.plackett_luce import PlackettLuce, paired_rows
 from padlab.rankings.subsets import step_log_probs, subset_kl
 
 AUTO_LIMIT = 8  # method "auto" enumerates up to 8! = 40,320 rankings
@@ -55,24 +54,13 @@ def js_divergence(
     >>> js_divergence(torch.tensor([3.0, 0.0]), torch.tensor([3.0, 0.0])).value
     tensor(0.)
     """
-    p, q, rows = _pair(p, q)
+    p, q, rows = paired_rows(p, q)
     if method not in ("auto", "exact", "sampled"):
         raise ValueError(f"method is {method!r}: expected 'auto', 'exact' or 'sampled'")
     if method == "exact" or (method == "auto" and p.items <= AUTO_LIMIT):
         value = _exact_js(*rows)
         return _divergence(p, q, value, torch.zeros_like(value), "exact")
     return _divergence(p, q, *_sampled_js(p, q, num_samples, generator), "sampled")
-
-
-@register_kl(PlackettLuce, PlackettLuce)
-def kl_divergence(p: PlackettLuce, q: PlackettLuce) -> Float[Tensor, "*batch"]:
-    """KL(P || Q) in nats, exact in O(n 2^n); torch.distributions.kl_divergence calls this.
-
-    Raises:
-        ValueError: n above 20, or different items.
-    """
-    p, q, (scores, others, mask) = _pair(p, q)
-    return _divergence(p, q, subset_kl(scores, others, mask), None, "exact").value
 
 
 def js_lower_bound(
@@ -88,7 +76,7 @@ def js_lower_bound(
     Raises:
         ValueError: length outside 1 .. n, or more prefixes than 10 items have rankings.
     """
-    p, q, rows = _pair(p, q)
+    p, q, rows = paired_rows(p, q)
     if not 1 <= length <= p.items:
         raise ValueError(f"length is {length}: expected 1 to {p.items}, the number of items")
     return _divergence(p, q, _exact_js(*rows, length), None, "exact").value
@@ -102,22 +90,9 @@ def js_upper_bound(
     Raises:
         ValueError: n above 20, or different items.
     """
-    p, q, (scores, others, mask) = _pair(p, q)
+    p, q, (scores, others, mask) = paired_rows(p, q)
     jeffreys = subset_kl(scores, others, mask) + subset_kl(others, scores, mask)
     return _divergence(p, q, (jeffreys / 4).clamp(max=log(2)), None, "exact").value
-
-
-def _pair(p: PlackettLuce | Tensor, q: PlackettLuce | Tensor) -> tuple[PlackettLuce, PlackettLuce, tuple]:
-    """Both as PlackettLuce of one batch shape, and their rows: scores of p, scores of q, shared mask."""
-    p, q = (d if isinstance(d, PlackettLuce) else PlackettLuce(d) for d in (p, q))
-    if p.items != q.items:
-        raise ValueError(f"one distribution ranks {p.items} items, the other {q.items}: they must rank the same items")
-    batch = torch.broadcast_shapes(p.batch_shape, q.batch_shape)
-    p, q = p.expand(batch), q.expand(batch)
-    mask = check_same_items(p.mask, q.mask, p.scores.shape)
-    dtype = working_dtype(p.scores.device)
-    scores, others = (d.scores.to(dtype).reshape(-1, d.items) for d in (p, q))
-    return p, q, (scores, others, None if mask is None else mask.reshape(-1, p.items))
 
 
 def _divergence(p: PlackettLuce, q: PlackettLuce, value: Tensor, error: Tensor | None, method: str) -> Divergence:

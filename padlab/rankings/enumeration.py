@@ -58,8 +58,8 @@ def ranking_log_probs(
     for size in range(shortest + 1, items + 1):
         members, children = subset_level(items, size, scores.device)
         step = step_log_probs(scores, mask, members).to(orders.dtype)
-        rest = orders[:, None] if size == items else orders[:, children]  # the full set's children are in order
-        orders = (step[..., None] + rest).flatten(2)
+        rest = orders if size == items else orders.index_select(1, children.flatten())  # the full set's are in order
+        orders = (step[..., None] + rest.view(*step.shape, -1)).flatten(2)
     return orders[:, 0]
 
 

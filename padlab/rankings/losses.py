@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from padlab.rankings.checks import working_dtype
-from padlab.rankings.divergence import js_divergence, kl_divergence
+from padlab.rankings.divergence import js_divergence
 from padlab.rankings.enumeration import check_enumerable, ranking_log_probs
-from padlab.rankings.plackett_luce import PlackettLuce
+from padlab.rankings.plackett_luce import PlackettLuce, kl_divergence
 
 REDUCTIONS = ("mean", "sum", "none")
 DIVERGENCES = ("js", "forward_kl", "reverse_kl", "released")

@@ -4,25 +4,11 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.distributions import Distribution, constraints
+from torch.distributions.kl import register_kl
 
-from padlab.rankings.checks import FILLER, check_scores, working_dtype
+from padlab.rankings.checks import FILLER, Rankings, check_same_items, check_scores, working_dtype
 from padlab.rankings.enumeration import all_rankings, check_enumerable, ranking_log_probs
-from padlab.rankings.subsets import subset_entropy, subset_rank_marginals
-
-
-class _Rankings(constraints.Constraint):
-    """Rows of different item numbers 0 .. n-1: whole rankings, or the first k of one."""
-
-    is_discrete = True
-    event_dim = 1
-
-    def __init__(self, items: int):
-        self.items = items
-
-    def check(self, value: Tensor) -> Tensor:
-        ordered = value.sort(-1).values
-        distinct = (ordered[..., 1:] != ordered[..., :-1]).all(-1)
-        return distinct & ((value >= 0) & (value < self.items)).all(-1)
+from padlab.rankings.subsets import subset_entropy, subset_kl, subset_rank_marginals
 
 
 class PlackettLuce(Distribution):
@@ -65,7 +51,7 @@ class PlackettLuce(Distribution):
     @property
     def support(self) -> constraints.Constraint:
         """Permutations of 0 .. n-1 and their first k entries."""
-        return _Rankings(self.items)
+        return Rankings(self.items)
 
     @property
     def mode(self) -> Int[Tensor, "*batch items"]:
@@ -217,3 +203,32 @@ class PlackettLuce(Distribution):
 
     def _unflatten(self, rows: Tensor) -> Tensor:
         return rows.reshape((*self.batch_shape, *rows.shape[1:])).to(self.scores.dtype)
+
+
+@register_kl(PlackettLuce, PlackettLuce)
+def kl_divergence(p: PlackettLuce, q: PlackettLuce) -> Float[Tensor, "..."]:
+    """KL(P || Q) in nats, exact in O(n 2^n); torch.distributions.kl_divergence calls this.
+
+    Raises:
+        ValueError: n above 20, or different items.
+    """
+    p, q, rows = paired_rows(p, q)
+    return subset_kl(*rows).reshape(p.batch_shape).to(torch.promote_types(p.scores.dtype, q.scores.dtype))
+
+
+def paired_rows(
+    p: PlackettLuce | Float[Tensor, "..."], q: PlackettLuce | Float[Tensor, "..."]
+) -> tuple[PlackettLuce, PlackettLuce, tuple[Tensor, Tensor, Tensor | None]]:
+    """Two distributions over the same items in one batch shape, and their rows: scores, other scores, mask.
+
+    Raises:
+        ValueError: they rank different items, or the batch shapes do not broadcast.
+    """
+    p, q = (d if isinstance(d, PlackettLuce) else PlackettLuce(d) for d in (p, q))
+    if p.items != q.items:
+        raise ValueError(f"one distribution ranks {p.items} items, the other {q.items}: they must rank the same items")
+    batch = torch.broadcast_shapes(p.batch_shape, q.batch_shape)
+    p, q = p.expand(batch), q.expand(batch)
+    mask = check_same_items(p.mask, q.mask, p.scores.shape)
+    scores, others = (d.scores.to(working_dtype(d.scores.device)).reshape(-1, d.items) for d in (p, q))
+    return p, q, (scores, others, None if mask is None else mask.reshape(-1, p.items))

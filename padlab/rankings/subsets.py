@@ -17,7 +17,6 @@ from torch.utils.checkpoint import checkpoint
 from padlab.rankings.checks import FILLER
 
 SUBSET_LIMIT = 20  # n 2^(n-1) draws: 10.5 million at n = 20
-CACHED_DRAWS = 200_000  # tables above this size are made anew each time instead of being kept
 CHUNK_DRAWS = 2**22  # rows x draws of one level handled at once (32 MiB in float64)
 CHECKPOINT_DRAWS = 2**16  # above this, a level is recomputed in the backward pass instead of kept
 
@@ -29,28 +28,25 @@ def subset_level(
 
     Args:
         items: n, the number of items.
-        size: number of items in each set, 0 to n.
+        size: number of items in each set, 1 to n.
         device: where the tables are wanted.
     Returns:
         The members of each set in ascending order, and for each member the position, in the table of the
         next smaller size, of the set without it. Both (n choose size) x size.
     """
-    small = comb(items, size) * size <= CACHED_DRAWS
-    members, children = (_cached_level if small else _make_level)(items, size)
-    return members.to(device), children.to(device)
+    members, children = _level_tables(items, size, device)
+    return members.long(), children.long()  # torch indexes four times faster with int64
 
 
-def _make_level(items: int, size: int) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=64)  # levels, int32; the 20 levels of 20 items take 84 MB
+def _level_tables(items: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     members = items - 1 - _combinations(items, size).flip(-1)  # falling colexicographic order
     binomials = [[min(comb(a, b), 2**62) for b in range(size + 1)] for a in range(items)]
     table, place = torch.tensor(binomials, device="cpu"), torch.arange(size, device="cpu")
     before = table[members, place + 1]  # share in the colex rank of a member that keeps its place
     after = table[members, place]  # ... and of one that moves down a place
     rank = (before.cumsum(-1) - before) + (after.flip(-1).cumsum(-1).flip(-1) - after)
-    return members, comb(items, max(size - 1, 0)) - 1 - rank
-
-
-_cached_level = lru_cache(maxsize=512)(_make_level)
+    return members.to(device, torch.int32), (comb(items, size - 1) - 1 - rank).to(device, torch.int32)
 
 
 def _combinations(items: int, size: int) -> Tensor:
@@ -74,10 +70,12 @@ def step_log_probs(
     Absent items (mask False) come after all others, in ascending order, with probability 1: that keeps
     every row at n items. What cannot happen gets FILLER, a finite stand-in for log 0.
     """
+    shape = (len(scores), *members.shape)
+    drawn = scores.index_select(1, members.flatten()).view(shape)
     if mask is None:
-        return torch.log_softmax(scores[:, members], -1)
-    present = mask[:, members]
-    step = torch.log_softmax(scores[:, members].masked_fill(~present, FILLER), -1)
+        return torch.log_softmax(drawn, -1)
+    present = mask.index_select(1, members.flatten()).view(shape)
+    step = torch.log_softmax(drawn.masked_fill(~present, FILLER), -1)
     only_absent = ~present.any(-1, keepdim=True)
     lowest_first = torch.full_like(step[0, 0], FILLER).index_fill(0, torch.tensor([0], device=step.device), 0.0)
     return torch.where(only_absent, lowest_first, step.masked_fill(~present, FILLER))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.distributions import kl_divergence
+from torch.distributions.kl import _KL_REGISTRY as KL_REGISTRY
 
 from padlab.rankings import divergence
 from padlab.rankings.divergence import Divergence, js_divergence, js_lower_bound, js_upper_bound
@@ -36,6 +37,11 @@ def test_kl_and_jsd_agree_with_the_oracle(oracle, pair):
     assert result.value.item() == pytest.approx(oracle.jsd(*pair), abs=1e-12)
     assert -1e-15 <= result.value.item() <= oracle.ln2 + 1e-12
     assert js_divergence(q, p).value.item() == pytest.approx(result.value.item(), abs=1e-14)
+
+
+def test_kl_comes_with_the_distribution():
+    """Whoever imports PlackettLuce alone has torch's kl_divergence too."""
+    assert KL_REGISTRY[PlackettLuce, PlackettLuce].__module__ == PlackettLuce.__module__
 
 
 @few
