@@ -53,8 +53,10 @@ def calibrate(reward: Any, selection_prob: Any, alpha: float) -> Float[Tensor, "
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie in [0, 1] (0 = likelihood alone, 1 = selection alone), got {alpha}")
     reward = _finite(reward, "reward")
-    if alpha == 0 and selection_prob is None:
-        return reward
+    if selection_prob is None:
+        if alpha == 0:
+            return reward
+        raise ValueError("no selection_prob: run padlab.add_selection_probs(table, teacher), or set alpha=0")
     chosen = _finite(selection_prob, "selection_prob").to(reward)
     if chosen.shape != reward.shape:
         raise ValueError(f"reward {tuple(reward.shape)} and selection_prob {tuple(chosen.shape)} differ in shape")
