@@ -1,0 +1,195 @@
+"""How sure is a preference? Bootstrap intervals for a distribution over rankings and its summaries."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from padlab.rankings.plackett_luce import PlackettLuce
+from padlab.rankings.subsets import SUBSET_LIMIT
+
+VOTE_FLOOR = 1e-6  # votes of exactly 0 are raised to this before taking logarithms
+
+
+class Interval(NamedTuple):
+    """A value and the interval around it, tensors of one shape.
+
+    estimate: from all the data. low, high: ends of the interval.
+    """
+
+    estimate: Float[Tensor, "..."]
+    low: Float[Tensor, "..."]
+    high: Float[Tensor, "..."]
+
+
+def bootstrap_preference(
+    token_logps: Sequence[Sequence[float] | Tensor],
+    selection_votes: Sequence[Sequence[float]] | Tensor | None = None,
+    alpha: float = 0.0,
+    beta: float = 10.0,
+    votes_are: str = "pairwise",
+    num_resamples: int = 1000,
+    level: float = 0.95,
+    generator: torch.Generator | None = None,
+) -> dict[str, Interval]:
+    """Intervals for one prompt's preference, from the tokens and the votes that it rests on.
+
+    Scores are beta * ((1 - alpha) * mean token log-probability + alpha * log p_sel), as in the method; tokens and
+    votes are drawn again together. See `bootstrap_rewards`, `bootstrap_selection` and `preference_intervals`, which
+    this function joins.
+
+    Args:
+        token_logps: n responses, each the log-probabilities of its tokens (nats), at least one.
+        selection_votes: n x n, see `bootstrap_selection`; needed where alpha is not 0.
+        alpha: 0 (reward only) to 1 (selection only).
+        beta: scale of the scores; paper: 10.
+        votes_are, num_resamples, level, generator: as in the three functions.
+    Returns:
+        One Interval per name, see `preference_intervals`.
+    Raises:
+        ValueError: a response without tokens, alpha above 0 without votes, or votes that are no probabilities.
+    """
+    point, drawn = bootstrap_rewards(token_logps, num_resamples, generator=generator)
+    if alpha:
+        if selection_votes is None:
+            raise ValueError(f"alpha is {alpha}, but there are no selection_votes: ask for them, or set alpha to 0")
+        chosen, chosen_drawn = bootstrap_selection(selection_votes, votes_are, num_resamples, generator)
+        point = (1 - alpha) * point + alpha * chosen.log()
+        drawn = (1 - alpha) * drawn + alpha * chosen_drawn.log()
+    return preference_intervals(beta * point, beta * drawn, level)
+
+
+def bootstrap_rewards(
+    token_logps: Sequence[Sequence[float] | Tensor],
+    num_resamples: int = 1000,
+    block_length: int = 1,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, " items"], Float[Tensor, "resamples items"]]:
+    """Mean token log-probabilities, and the same for texts of as many tokens drawn again from each response.
+
+    This measures how far the reward rests on few tokens. Neighbouring tokens are alike: blocks of several tokens
+    (about a clause) keep that, single tokens make the interval too narrow where the likeness is strong.
+
+    Args:
+        token_logps: n responses, each a list of token log-probabilities (nats).
+        num_resamples: number of draws.
+        block_length: tokens that stay together, at least 1; blocks run round the end of the response.
+        generator: source of the draws.
+    Returns:
+        The rewards (n, nats/token) and the rewards drawn again (resamples x n), float64.
+    Raises:
+        ValueError: a response without tokens or with a value that is not finite, naming it.
+    """
+    tokens = [torch.as_tensor(t, dtype=torch.float64).flatten() for t in token_logps]
+    for place, response in enumerate(tokens):
+        if len(response) == 0 or not response.isfinite().all():
+            what = "no tokens" if len(response) == 0 else "a token log-probability that is not finite"
+            raise ValueError(f"token_logps: response {place} has {what}; leave that response out")
+    drawn = [_drawn_mean(response, num_resamples, block_length, generator) for response in tokens]
+    return torch.stack([response.mean() for response in tokens]), torch.stack(drawn, -1)
+
+
+def _drawn_mean(values: Tensor, num_resamples: int, block_length: int, generator: torch.Generator | None) -> Tensor:
+    length = len(values)
+    blocks = -(-length // block_length)
+    starts = torch.randint(length, (num_resamples, blocks, 1), generator=generator)
+    places = (starts + torch.arange(block_length)).flatten(1)[:, :length] % length
+    return values[places].mean(-1)
+
+
+def bootstrap_selection(
+    selection_votes: Sequence[Sequence[float]] | Shaped[Tensor, "votes items"],
+    votes_are: str = "pairwise",
+    num_resamples: int = 1000,
+    generator: torch.Generator | None = None,
+) -> tuple[Float[Tensor, " items"], Float[Tensor, "resamples items"]]:
+    """Selection probabilities, and the same with the teacher's answers drawn again.
+
+    Args:
+        selection_votes: n x n probabilities. "pairwise": entry i, j is the probability of choosing i when i is shown
+            first and j second (the diagonal is not read). "nway": row r is the answer to rotation r over all
+            responses, in the order of the responses.
+        votes_are: "pairwise" or "nway".
+        num_resamples: number of draws.
+        generator: source of the draws.
+    Returns:
+        p_sel (n, sum 1) and p_sel drawn again (resamples x n), float64. Pairwise: the common position bias is removed
+        first, so that only the disagreement of the two orders beyond it counts; then each pair draws two of its two
+        answers. Nway: rotations are drawn again, which leaves the position bias in, so that the interval is wide.
+    Raises:
+        ValueError: votes outside 0 .. 1, a table that is not square, or an unknown kind.
+    """
+    votes = torch.as_tensor(selection_votes, dtype=torch.float64)
+    inside = (votes >= 0) & (votes <= 1)
+    if votes_are == "pairwise" and votes.dim() == 2 and votes.shape[0] == votes.shape[1]:
+        inside.fill_diagonal_(True)
+    if votes.dim() != 2 or votes.shape[0] != votes.shape[1] or not inside.all():
+        raise ValueError(f"selection_votes {tuple(votes.shape)}: expected n x n probabilities between 0 and 1")
+    if votes_are == "pairwise":
+        return _pairwise_selection(votes.clamp(VOTE_FLOOR, 1 - VOTE_FLOOR), num_resamples, generator)
+    if votes_are == "nway":
+        logs = votes.clamp(min=VOTE_FLOOR).log()
+        rows = torch.randint(len(votes), (num_resamples, len(votes)), generator=generator)
+        return logs.mean(0).softmax(-1), logs[rows].mean(1).softmax(-1)
+    raise ValueError(f"votes_are is {votes_are!r}: expected 'pairwise' or 'nway'")
+
+
+def _pairwise_selection(votes: Tensor, num_resamples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    items = len(votes)
+    i, j = torch.triu_indices(items, items, 1)
+    for_i = torch.stack([votes[i, j].logit(), -votes[j, i].logit()])  # log-odds for i: shown first, shown second
+    bias = (for_i[0] - for_i[1]).mean() / 2 if len(i) else 0.0
+    answers = for_i - bias * torch.tensor([[1.0], [-1.0]], dtype=votes.dtype)
+    picks = torch.randint(2, (num_resamples, 2, len(i)), generator=generator)
+    drawn = answers.expand(num_resamples, -1, -1).gather(1, picks).mean(1)
+    return tuple(_selection_from_odds(odds, i, j, items) for odds in (for_i.mean(0), drawn))
+
+
+def _selection_from_odds(odds: Tensor, i: Tensor, j: Tensor, items: int) -> Tensor:
+    """p_sel = (2/n) x the mean over opponents of P(i chosen over j)."""
+    wins = odds.new_zeros(*odds.shape[:-1], items)
+    wins = wins.index_add(-1, i, odds.sigmoid()).index_add(-1, j, (-odds).sigmoid())
+    return wins * 2 / (items * (items - 1)) if items > 1 else torch.ones_like(wins)
+
+
+def preference_intervals(
+    scores: Float[Tensor, " items"], drawn_scores: Float[Tensor, "resamples items"], level: float = 0.95
+) -> dict[str, Interval]:
+    """Percentile intervals of a preference's summaries over scores drawn again.
+
+    Args:
+        scores: n, from all the data (beta * reward).
+        drawn_scores: resamples x n, the same from data drawn again.
+        level: share of the draws inside each interval, between 0 and 1.
+    Returns:
+        Intervals "scores" (less their mean: only differences count), "top_choice", "expected_rank" (n each),
+        "pairwise" (n x n), "entropy" (nats, n up to 20), and "same_mode", whose estimate is the share of draws
+        whose most probable ranking is that of the data, with its binomial (Wilson) interval.
+    Raises:
+        ValueError: level outside 0 .. 1, or shapes that do not fit.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: expected a share between 0 and 1, such as 0.95")
+    point, drawn = PlackettLuce(scores), PlackettLuce(drawn_scores)
+    summaries = {
+        "scores": lambda p: p.scores - p.scores.mean(-1, keepdim=True),
+        "top_choice": PlackettLuce.top_choice,
+        "expected_rank": PlackettLuce.expected_rank,
+        "pairwise": PlackettLuce.pairwise,
+    }
+    if point.items <= SUBSET_LIMIT:
+        summaries["entropy"] = PlackettLuce.entropy
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=drawn.scores.dtype)
+    intervals = {name: Interval(f(point), *f(drawn).quantile(ends, 0)) for name, f in summaries.items()}
+    same = (drawn.mode == point.mode).all(-1).to(drawn.scores.dtype)
+    return intervals | {"same_mode": _wilson(same, level)}
+
+
+def _wilson(hits: Tensor, level: float) -> Interval:
+    z = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=hits.dtype))
+    count, share = len(hits), hits.mean()
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)).sqrt()
+    return Interval(share, middle - half, middle + half)
