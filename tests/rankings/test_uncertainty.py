@@ -39,9 +39,9 @@ def test_rewards_are_the_means_and_spread_like_the_standard_error():
 
 def test_blocks_widen_the_interval_of_tokens_that_are_alike():
     draw = np.random.default_rng(1)
-    tokens = np.repeat(draw.standard_normal(200), 8)  # clauses of eight equal tokens
-    single, blocks = (bootstrap_rewards([tokens.tolist()], 3000, b, seeded())[1].std().item() for b in (1, 40))
-    truth = tokens.std() / math.sqrt(200)
+    tokens = np.repeat(draw.standard_normal(1500), 8)  # clauses of eight equal tokens
+    single, blocks = (bootstrap_rewards([tokens.tolist()], 600, b, seeded())[1].std().item() for b in (1, 40))
+    truth = tokens.std() / math.sqrt(1500)
     assert single < 0.5 * truth
     assert blocks == pytest.approx(truth, rel=0.15)
 
