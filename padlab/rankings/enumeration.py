@@ -54,6 +54,7 @@ def ranking_log_probs(
     """
     items = scores.shape[-1]
     shortest = items - (items if length is None else length)
+    shortest = max(shortest, min(1, items - 1))  # the last item is certain
     orders = scores.new_zeros(len(scores), comb(items, shortest), 1, dtype=dtype)
     for size in range(shortest + 1, items + 1):
         members, children = subset_level(items, size, scores.device)

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from padlab.rankings.checks import FILLER
 
 SUBSET_LIMIT = 20  # n 2^(n-1) draws: 10.5 million at n = 20
-CHUNK_DRAWS = 2**22  # rows x draws of one level handled at once (32 MiB in float64)
-CHECKPOINT_DRAWS = 2**16  # above this, a level is recomputed in the backward pass instead of kept
+KEPT_WIDE = 2**16  # tables above this size are kept in int32, smaller ones ready for use
+CHUNK_DRAWS = 2**17  # rows x draws handled at once; above, chunks are recomputed in the backward pass, not kept
 
 
 def subset_level(
@@ -38,7 +38,7 @@ def subset_level(
     return members.long(), children.long()  # torch indexes four times faster with int64
 
 
-@lru_cache(maxsize=64)  # levels, int32; the 20 levels of 20 items take 84 MB
+@lru_cache(maxsize=64)  # levels; the 20 levels of 20 items take 84 MB
 def _level_tables(items: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     members = items - 1 - _combinations(items, size).flip(-1)  # falling colexicographic order
     binomials = [[min(comb(a, b), 2**62) for b in range(size + 1)] for a in range(items)]
@@ -46,7 +46,8 @@ def _level_tables(items: int, size: int, device: torch.device) -> tuple[Tensor, 
     before = table[members, place + 1]  # share in the colex rank of a member that keeps its place
     after = table[members, place]  # ... and of one that moves down a place
     rank = (before.cumsum(-1) - before) + (after.flip(-1).cumsum(-1).flip(-1) - after)
-    return members.to(device, torch.int32), (comb(items, size - 1) - 1 - rank).to(device, torch.int32)
+    dtype = torch.int32 if members.numel() > KEPT_WIDE else torch.int64
+    return members.to(device, dtype), (comb(items, size - 1) - 1 - rank).to(device, dtype)
 
 
 def _combinations(items: int, size: int) -> Tensor:
@@ -126,18 +127,9 @@ def sum_over_subsets(visit: Callable, scores: Tensor, mask: Tensor | None, other
             f"{items} items have 2^{items} subsets; the exact sums stop at {SUBSET_LIMIT} items. Rank fewer items, "
             "or estimate from draws: PlackettLuce.sample with log_prob, or js_divergence(method='sampled')"
         )
-    at_once = max(1, CHUNK_DRAWS // (comb(items, items // 2) * (items // 2 + 1)))
-    columns = [(None,) * max(1, -(-rows // at_once)) if t is None else t.split(at_once) for t in (scores, mask, others)]
-    return torch.cat([_walk(visit, *part) for part in zip(*columns, strict=True)], 1)
-
-
-def _walk(visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None) -> Tensor:
-    rows, items = scores.shape
     reach, values = scores.new_ones(rows, 1), []
     for size in range(items, 0, -1):
-        level = (visit, scores, mask, others, reach, size)
-        large = rows * comb(items, size) * size > CHECKPOINT_DRAWS and torch.is_grad_enabled()
-        reach, value = checkpoint(_descend, *level, use_reentrant=False) if large else _descend(*level)
+        reach, value = _descend(visit, scores, mask, others, reach, size)
         values.append(value)
     return torch.stack(values)
 
@@ -145,10 +137,24 @@ def _walk(visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor |
 def _descend(
     visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, reach: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
-    items = scores.shape[-1]
+    """From Q of all sets of `size` items to Q of the next smaller ones, a cacheful of sets at a time."""
+    rows, items = scores.shape
     members, children = subset_level(items, size, scores.device)
+    below, total = reach.new_zeros(rows, comb(items, size - 1)), 0
+    at_once = max(1, CHUNK_DRAWS // (rows * size)) if rows else len(members)
+    recompute = torch.is_grad_enabled() and len(members) > at_once
+    for some, left, to in zip(members.split(at_once), reach.split(at_once, 1), children.split(at_once), strict=True):
+        draw = (visit, scores, mask, others, left, some)
+        flow, value = checkpoint(_flow, *draw, use_reentrant=False) if recompute else _flow(*draw)
+        below.index_add_(1, to.flatten(), flow.flatten(1))
+        total = total + value
+    return below, total
+
+
+def _flow(
+    visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, reach: Tensor, members: Tensor
+) -> tuple[Tensor, Tensor]:
     step = step_log_probs(scores, mask, members)
     other = None if others is None else step_log_probs(others, mask, members)
     flow = reach[..., None] * step.exp()
-    below = flow.new_zeros(len(flow), comb(items, size - 1)).index_add(1, children.flatten(), flow.flatten(1))
-    return below, visit(members, flow, step, other)
+    return flow, visit(members, flow, step, other)
