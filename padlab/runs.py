@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -59,6 +60,18 @@ def in_shards(
                 write_jsonl(shard, work(piece))
             rows += _read_shard(shard, len(piece))
         return rows
+
+
+@contextmanager
+def stage_folder(folder: str | Path | None, stage: str, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Where a stage may keep files of its own: `folder`/`stage`, locked, settings recorded; None: a passing place."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="padlab-") as place:
+            yield Path(place)
+        return
+    with lock(Path(folder)):
+        record(Path(folder), stage, settings)
+        yield Path(folder) / stage
 
 
 def record(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook("padlab", "beartype.beartype")
+install_import_hook("padlab", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")  # 2 is a float
 torch.set_num_threads(2)
 
 

@@ -22,9 +22,9 @@ from padlab.lm.adapters import trainable_copy
 from padlab.lm.logprobs import TokenBatch, can_share, make_batch, mean_logprobs, token_logprobs
 from padlab.lm.models import LanguageModel, load_model
 from padlab.phases.calibration import calibrate
-from padlab.phases.rewards import candidate_ids
+from padlab.phases.rewards import candidate_ids, fingerprint
 from padlab.rankings.losses import DIVERGENCES, loss_diagnostics, ppd_loss, vpd_loss
-from padlab.runs import progress
+from padlab.runs import progress, stage_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -103,7 +103,7 @@ class PADTrainer(Trainer):
         args = args or PADConfig()
         network = trainable_copy(model.model, peft_config, args.seed) if peft_config is not None else model.model
         self._pad = args
-        self._seen: dict[str, list[float]] = {}
+        self._seen: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}  # while training, while evaluating
         examples = [None if d is None else training_examples(model, d, args) for d in (train_dataset, eval_dataset)]
         self._share = can_share(network, *_ids(examples)) if any(examples) else False
         super().__init__(
@@ -127,7 +127,7 @@ class PADTrainer(Trainer):
             losses = vpd_loss(student, teacher, mask=exists, reduction="none")
         else:
             losses = ppd_loss(student, teacher, self._pad.divergence, mask=exists, reduction="none")
-        self._remember(losses, student, teacher, exists)
+        self._remember(losses, student, teacher, exists, self._seen[model.training])
         total = losses.sum() / (num_items_in_batch or len(losses))
         return (total, {"scores": student}) if return_outputs else total
 
@@ -142,19 +142,19 @@ class PADTrainer(Trainer):
             return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
 
     def log(self, logs, start_time=None):
-        """Add the means of what was seen since the last log."""
-        prefix = "eval_" if any(key.startswith("eval_") for key in logs) else ""
+        """Add the means of what was seen since the last log (to the caller's dict: `evaluate` returns it)."""
+        prefix = next((k.removesuffix("loss") for k in logs if k.endswith("_loss") and k != "train_loss"), "")
         if "loss" in logs or prefix:
-            known = {k: [x for x in v if x == x] for k, v in self._seen.items()}  # tau may be undefined
-            logs = {**logs, **{prefix + k: statistics.fmean(v) for k, v in known.items() if v}}
-            self._seen = {}
+            known = {k: [x for x in v if x == x] for k, v in self._seen[not prefix].items()}  # tau may be undefined
+            logs.update({prefix + k: statistics.fmean(v) for k, v in known.items() if v})
+            self._seen[not prefix] = {}
         super().log(logs, start_time)
 
     def floating_point_ops(self, inputs):
         """Not counted: our batches are not the model's keyword arguments."""
         return 0
 
-    def _remember(self, losses: Tensor, student: Tensor, teacher: Tensor, exists: Tensor) -> None:
+    def _remember(self, losses: Tensor, student: Tensor, teacher: Tensor, exists: Tensor, seen: dict) -> None:
         if not bool(torch.isfinite(losses).all()):
             raise FloatingPointError(
                 f"the loss is not finite at step {self.state.global_step}; the last checkpoint is unharmed. Lower "
@@ -169,7 +169,7 @@ class PADTrainer(Trainer):
         found["rewards/margins"] = found["rewards/chosen"] - found["rewards/rejected"]
         found["rewards/accuracies"] = (found["rewards/margins"] > 0).float()
         for name, values in found.items():
-            self._seen.setdefault(name, []).extend(values.tolist())
+            seen.setdefault(name, []).extend(values.tolist())
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         width = max(len(e["response_ids"]) for e in examples)
@@ -205,7 +205,7 @@ def distill(
         peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None for full fine-tuning (then lower
             the learning rate; paper: 8e-7).
         eval_candidates: a table on which the loss is reported after each epoch.
-        folder: for checkpoints every `save_steps` steps; the same call again resumes from the last complete one.
+        folder: run folder, for checkpoints every `save_steps` steps; the same call again resumes from the last one.
         settings: any other field of `PADConfig`, e.g. learning_rate, num_train_epochs, seed.
 
     Returns:
@@ -213,28 +213,30 @@ def distill(
         without a folder, it holds what was learnt so far; with one, the interruption is passed on.
 
     Raises:
-        ValueError: missing column, non-finite number (row named), alpha or beta out of range.
+        ValueError: missing column, non-finite number (row named), alpha or beta out of range, or a folder with
+            checkpoints of other settings (the difference is named).
         FloatingPointError: loss or logits became NaN or infinite.
     """
+    settings = {"loss": loss, "divergence": divergence, "alpha": alpha, "beta": beta, **settings}
+    candidates = check_candidates(candidates)
+    asked = {**settings, **_decided_by(student, candidates, peft_config)}
     if folder is not None:
-        settings = {"output_dir": str(folder), "save_strategy": "steps", "save_steps": save_steps, **settings}
-        settings.setdefault("save_total_limit", 2)
+        settings = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 2, **settings}
     if eval_candidates is not None:
         settings.setdefault("eval_strategy", "epoch")
-    args = PADConfig(loss=loss, divergence=divergence, alpha=alpha, beta=beta, **settings)
-    check_candidates(candidates)
-    network = trainable_copy(student.model, peft_config, args.seed)
-    copy = student.around(network, f"{loss} alpha={alpha:g} beta={beta:g}")
-    trainer = PADTrainer(
-        copy, args, train_dataset=candidates, eval_dataset=eval_candidates, callbacks=[_Progress(), _MarkComplete()]
-    )
-    trainer.remove_callback(PrinterCallback)
-    try:
-        trainer.train(resume_from_checkpoint=last_complete(folder))
-    except KeyboardInterrupt:
-        if folder is not None:
-            raise
-        print(f"interrupted after {trainer.state.global_step} of {trainer.state.max_steps} steps: keeping these")
+    with stage_folder(folder, "checkpoints", asked) as place:
+        args = PADConfig(**{"output_dir": str(place), **settings})
+        network = trainable_copy(student.model, peft_config, args.seed)
+        copy = student.around(network, f"{loss} alpha={alpha:g} beta={beta:g}")
+        callbacks = [_Progress(), _MarkComplete()]
+        trainer = PADTrainer(copy, args, candidates, eval_candidates, callbacks=callbacks)
+        trainer.remove_callback(PrinterCallback)
+        try:
+            trainer.train(resume_from_checkpoint=last_complete(folder and place))
+        except KeyboardInterrupt:
+            if folder is not None:
+                raise
+            print(f"interrupted after {trainer.state.global_step} of {trainer.state.max_steps} steps: keeping these")
     return copy.around(trainer.model.eval(), "", history=tuple(trainer.state.log_history))
 
 
@@ -264,6 +266,14 @@ def batch_rewards(model: Any, tokens: TokenBatch, exists: Tensor) -> Float[Tenso
     rewards = mean_logprobs(token_logprobs(model, tokens), tokens.mask)
     exists = exists.to(rewards.device)
     return torch.zeros(exists.shape, device=rewards.device).masked_scatter(exists, rewards)
+
+
+def _decided_by(student: LanguageModel, candidates: Dataset, peft_config: Any) -> dict[str, Any]:
+    columns = ("prompt", "responses", "response_ids", "finished", "teacher_reward", "selection_prob")
+    used = [list(candidates[c]) for c in columns if c in candidates.column_names]
+    peft = peft_config.to_dict() if hasattr(peft_config, "to_dict") else {"": peft_config}
+    peft = {k: sorted(v) if isinstance(v, set) else v for k, v in peft.items()}
+    return {"student": student.describe(), "candidates": fingerprint(used), "peft": peft}
 
 
 def _ids(examples: Sequence[Any]) -> tuple[list[Any], list[Any]]:
