@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 HEAD_CHUNK = 512  # response positions that go through the output head at once when nothing is differentiated
+OVERFLOW = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
 TOKENS_PER_BATCH = 2048  # padded tokens in one scoring batch
 
 Ids = Sequence[int]
@@ -126,8 +127,7 @@ def token_logprobs(model: Any, batch: TokenBatch) -> Float[Tensor, "responses wi
     if not bool(torch.isfinite(values).all()):
         bad = int(response[~torch.isfinite(values)][0])
         raise FloatingPointError(
-            f"response {bad} of the batch: the model's logits are not finite ({model.dtype}). Load it with "
-            "dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'."
+            f"response {bad} of the batch: the model's logits are not finite ({model.dtype}); {OVERFLOW}"
         )
     return torch.zeros(batch.targets.shape, device=values.device).index_put((response, step), values)
 
@@ -184,7 +184,10 @@ def next_token_logprobs(model: Any, prompts: Sequence[Ids]) -> Float[Tensor, "ro
         logits = apply_head(model, _decoder(model)(**inputs).last_hidden_state[batch.row, batch.columns[:, 0]])
     else:
         logits = model(**inputs).logits[batch.row, batch.columns[:, 0]]
-    return torch.log_softmax(logits.float(), dim=-1).cpu()
+    logps = torch.log_softmax(logits.float(), dim=-1).cpu()
+    if bool(torch.isnan(logps).any()):
+        raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {OVERFLOW}")
+    return logps
 
 
 _sharing: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

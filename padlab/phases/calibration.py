@@ -92,6 +92,7 @@ def add_selection_probs(
     Raises:
         ValueError: an unknown method, an option letter that is not one token for this model, a question longer than
             the context (names the row).
+        FloatingPointError: the model's logits are not finite.
     """
     if method not in ("pairwise", "n-way"):
         raise ValueError(f"method must be 'pairwise' or 'n-way', got {method!r}")
@@ -203,8 +204,8 @@ def _named(row: int, ask: Any, model: LanguageModel, prompt: str, responses: Seq
         raise ValueError(f"row {row}: {len(responses)} responses, but only {len(LETTERS)} letters; use 'pairwise'")
     try:
         return ask(model, prompt, responses)
-    except ValueError as error:
-        raise ValueError(f"row {row}: {error}") from None
+    except (ValueError, FloatingPointError) as error:
+        raise type(error)(f"row {row}: {error}") from None
 
 
 def _quote(text: str) -> str:

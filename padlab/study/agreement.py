@@ -93,10 +93,12 @@ def rank_agreement(
         Report with jsd (nats), kendall_tau (tau-b), top1, pairwise_accuracy (ties count one half).
 
     Raises:
-        ValueError: missing column, beta not positive, or a number that is not finite (row named).
+        ValueError: missing column, alpha or beta out of range, or a number that is not finite (row named).
     """
     if not 0 < beta < float("inf"):
         raise ValueError(f"beta must be a positive number, got {beta}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1] (0 = likelihood alone), got {alpha}")
     table = check_candidates(heldout, ("selection_prob",) if alpha > 0 else ())
     if "teacher_reward" not in table.column_names:
         table = add_rewards(table, teacher, "teacher_reward")

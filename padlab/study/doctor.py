@@ -72,8 +72,11 @@ def examine(
     findings = [_template(model), _end(model), _pad(model), _inert(model), _letters(model)]
     numbers: dict[str, float] = {}
     if all(f.status != "problem" for f in findings):
-        numbers = selection_probe(model)
-        findings.append(_verdict(numbers))
+        try:
+            numbers = selection_probe(model)
+            findings.append(_verdict(numbers))
+        except (ValueError, FloatingPointError) as error:  # a context that is too short, weights that overflow
+            findings.append(Finding("selection questions", "problem", str(error)))
     memory = memory_estimate(model.model, n=n, prompt_tokens=prompt_tokens, response_tokens=response_tokens, lora=lora)
     findings.append(_memory(memory, n, prompt_tokens, response_tokens, lora))
     return Examination(model.name, tuple(findings), {**numbers, **memory})
@@ -182,9 +185,7 @@ def _verdict(numbers: dict[str, float]) -> Finding:
         f"{numbers['option_mass']:.0%} of the answers are letters"
     )
     if numbers["p_value"] > CONFIDENT:
-        advice = (
-            "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
-        )
+        advice = "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
         return Finding("selection questions", "note", f"{facts}. {advice}")
     if numbers["prob_right"] < 0.6:
         advice = "There is a signal, but a faint one: usable in small doses, look at an alpha sweep first"
@@ -195,8 +196,8 @@ def _verdict(numbers: dict[str, float]) -> Finding:
 def _memory(memory: dict[str, float], n: int, prompt: int, response: int, lora: bool) -> Finding:
     kind = "LoRA r 16" if lora else "full fine-tuning"
     text = (
-        f"about {memory['gb_scoring']:.1f} GB to score and {memory['gb_training']:.1f} GB to train ({kind}) one prompt of "
-        f"{prompt} tokens with {n} responses of {response}"
+        f"about {memory['gb_scoring']:.1f} GB to score and {memory['gb_training']:.1f} GB to train ({kind}) one "
+        f"prompt of {prompt} tokens with {n} responses of {response}"
     )
     free = torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else None
     if free is not None and free < memory["gb_training"]:

@@ -222,6 +222,15 @@ def test_what_cannot_be_asked_is_named(tiny):
         add_selection_probs([{**fine, "responses": ["a", " "]}], tiny[0])
 
 
+def test_broken_weights_stop_the_stage_before_anything_wrong_is_kept(tiny, tmp_path):
+    network = copy.deepcopy(tiny[0].model)
+    network.get_decoder().norm.weight.data[0] = float("nan")
+    model = LanguageModel(network, tiny[0].tokenizer, "broken")
+    with pytest.raises(FloatingPointError, match=r"row 0: the model's logits are not finite .*dtype='float32'"):
+        add_selection_probs([{"prompt": "p", "responses": ["a", "b"]}], model, folder=tmp_path)
+    assert not list(tmp_path.glob("select/*"))
+
+
 def test_resumes_and_refuses_other_questions(tiny, tmp_path, monkeypatch):
     rows = [{"prompt": f"p{k}", "responses": ["a", f"b{k}"]} for k in range(5)]
     whole = add_selection_probs(rows, tiny[0])
