@@ -262,6 +262,8 @@ def test_absent_items_leave_every_row_as_it_is_alone():
         torch.testing.assert_close(together.rank_marginals()[row][present][:, :count], alone.rank_marginals())
         for summary in (together.top_choice()[row], together.expected_rank()[row]):
             assert (summary[~present] == 0).all()
+        both = present[:, None] & present
+        assert (together.pairwise()[row][~both] == 0).all()
         assert (together.rank_marginals()[row][~present] == 0).all()
         assert (together.rank_marginals()[row][:, count:] == 0).all()
 

@@ -139,6 +139,14 @@ def test_alpha_mixes_and_alpha_one_forgets_the_tokens():
     torch.testing.assert_close(half, mixed - mixed.mean())
 
 
+def test_the_intervals_of_a_mixture_lie_around_its_estimate():
+    votes, tokens = pairwise_votes(ODDS, 0.5, 0.4), responses()
+    for alpha in (0.0, 0.5, 1.0):
+        scores = bootstrap_preference(tokens, votes, alpha=alpha, num_resamples=400, generator=seeded())["scores"]
+        middle, width = (scores.low + scores.high) / 2, scores.high - scores.low
+        assert ((middle - scores.estimate).abs() < 0.3 * width).all()
+
+
 def test_more_than_twenty_responses_have_intervals_without_the_entropy():
     found = preference_intervals(torch.zeros(25), torch.randn(30, 25, generator=seeded()))
     assert "entropy" not in found
