@@ -16,6 +16,7 @@ from padlab.rankings.subsets import step_log_probs, subset_level
 
 ENUMERATION_LIMIT = 10  # 10! = 3,628,800 rankings
 PREFIX_LIMIT = 4_000_000  # as many prefixes as 10! at most
+KEPT_RANKINGS = 9  # tables of rankings up to 9 items are kept, 3 MB in int8
 CELL_LIMIT = 2**28  # batch x rankings in one tensor: 2 GiB in float64
 
 
@@ -60,7 +61,7 @@ def ranking_log_probs(
         members, children = subset_level(items, size, scores.device)
         step = step_log_probs(scores, mask, members).to(orders.dtype)
         rest = orders if size == items else orders.index_select(1, children.flatten())  # the full set's are in order
-        orders = (step[..., None] + rest.view(*step.shape, -1)).flatten(2)
+        orders = (step[..., None] + rest.view(*step.shape, rest.shape[-1])).flatten(2)
     return orders[:, 0]
 
 
@@ -71,7 +72,7 @@ def all_rankings(items: int, device: torch.device | None = None) -> Int[Tensor, 
         ValueError: n above 10.
     """
     check_enumerable(items)
-    return (_cached_rankings(items) if items <= 7 else _make_rankings(items)).to(
+    return (_cached_rankings(items) if items <= KEPT_RANKINGS else _make_rankings(items)).to(
         device=device or "cpu", dtype=torch.long
     )
 

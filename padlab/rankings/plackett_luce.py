@@ -41,7 +41,8 @@ class PlackettLuce(Distribution):
         validate_args: bool | None = None,
     ):
         self.scores, self.mask = check_scores(scores, mask, finite=validate_args is not False)
-        super().__init__(self.scores.shape[:-1], self.scores.shape[-1:], validate_args=validate_args)
+        super().__init__(self.scores.shape[:-1], self.scores.shape[-1:], validate_args=False)  # checked just now
+        self._validate_args = Distribution._validate_args if validate_args is None else validate_args
 
     @property
     def items(self) -> int:

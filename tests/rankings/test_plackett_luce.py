@@ -1,6 +1,7 @@
 """The distribution over rankings against a slow oracle, and the properties it must have."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -241,6 +242,32 @@ def test_it_is_a_torch_distribution():
 
 def test_ties_in_the_mode_keep_the_lower_number_first():
     assert PlackettLuce(tensor([1.0, 2.0, 1.0, 2.0])).mode.tolist() == [1, 3, 0, 2]
+
+
+def test_lists_whole_numbers_and_empty_batches_are_welcome():
+    assert PlackettLuce([[3, 1, 2]]).mode.tolist() == [[0, 2, 1]]
+    torch.testing.assert_close(PlackettLuce([1.0, 0.0]).top_choice(), torch.tensor([1.0, 0.0]).softmax(0))
+    none = PlackettLuce(torch.zeros(0, 3))
+    assert none.entropy().shape == (0,)
+    assert none.rank_marginals().shape == (0, 3, 3)
+    assert none.enumerate()[1].shape == (0, 6)
+    assert none.log_prob(none.mode).shape == (0,)
+
+
+def test_checks_of_rankings_can_be_switched_off():
+    assert PlackettLuce(torch.zeros(3), validate_args=False).log_prob(torch.tensor([0, 0, 1])).isfinite()
+    with pytest.raises(ValueError, match="at most once"):
+        PlackettLuce(torch.zeros(3)).log_prob(torch.tensor([0, 0, 1]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "batch", "seconds"), [(16, 8, 2), (20, 1, 15)])
+def test_exact_sums_at_many_items_are_quick(n, batch, seconds):
+    p, q = PlackettLuce(normal(batch, n)), PlackettLuce(normal(batch, n, seed=1))
+    for quantity in (p.entropy, p.rank_marginals, lambda: torch.distributions.kl_divergence(p, q)):
+        start = time.perf_counter()
+        quantity()
+        assert time.perf_counter() - start < seconds
 
 
 RAGGED = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 1, 0], [0, 1, 1, 1, 1]], dtype=torch.bool)
