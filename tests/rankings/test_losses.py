@@ -1,9 +1,6 @@
-"""The losses: values, gradients, ties, ragged prompts, the released form, and the baselines against TRL."""
+"""The losses: values, gradients, ties, ragged prompts, diagnostics."""
 
 import math
-from collections import defaultdict
-from contextlib import nullcontext
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 from torch.autograd import gradcheck
 
-from padlab.rankings.losses import dpo_loss, loss_diagnostics, ppd_loss, sft_loss, simpo_loss, vpd_loss
+from padlab.rankings.losses import loss_diagnostics, ppd_loss, vpd_loss
 from padlab.rankings.plackett_luce import PlackettLuce
 
 F64 = torch.float64
@@ -196,115 +193,3 @@ def test_diagnostics_of_ragged_prompts_are_those_of_each_alone():
         alone = loss_diagnostics(student[row : row + 1, present], teacher[row : row + 1, present])
         for key, value in alone.items():
             torch.testing.assert_close(together[key][row], value[0], equal_nan=True)
-
-
-# --- the published code's form ---
-
-
-def test_released_form_agrees_with_its_definition_on_a_batch(oracle):
-    student, teacher = normal(3, 4), normal(3, 4, seed=1)
-    expected = oracle.released(student.tolist(), teacher.tolist())
-    np.testing.assert_allclose(ppd_loss(student, teacher, "released", reduction="none"), expected, rtol=1e-10)
-
-
-def test_released_form_exceeds_ln_2_where_a_jensen_shannon_divergence_cannot():
-    student, teacher = torch.tensor([[20.0, 10.0, 0.0]], dtype=F64), torch.tensor([[0.0, 10.0, 20.0]], dtype=F64)
-    assert ppd_loss(student, teacher).item() <= math.log(2)
-    assert ppd_loss(student, teacher, "released").item() > 5
-    assert ppd_loss(2 * student, 2 * teacher, "released") > 1.9 * ppd_loss(student, teacher, "released")  # no bound
-
-
-def test_released_form_couples_the_prompts_of_a_batch():
-    student, teacher = normal(2, 3), normal(2, 3, seed=1)
-    alone = torch.cat([ppd_loss(student[i : i + 1], teacher[i : i + 1], "released", reduction="none") for i in (0, 1)])
-    together = ppd_loss(student, teacher, "released", reduction="none")
-    assert ((together - alone).abs() > 0.1).all()
-    student.requires_grad_()
-    first = ppd_loss(student, teacher, "released", reduction="none")[0]
-    assert (torch.autograd.grad(first, student)[0][1] != 0).any()  # the first prompt's loss pulls on the second
-    own = ppd_loss(student, teacher, "js", reduction="none")[0]
-    assert (torch.autograd.grad(own, student)[0][1] == 0).all()
-
-
-def test_released_form_is_not_zero_for_a_perfect_student_in_a_batch():
-    teacher = normal(2, 3)
-    assert ppd_loss(teacher[:1], teacher[:1], "released").item() == pytest.approx(0, abs=1e-12)
-    assert ppd_loss(teacher, teacher, "released").item() > 0.5
-
-
-def test_released_form_refuses_what_it_cannot_mix():
-    with pytest.raises(ValueError, match="same n"):
-        ppd_loss(normal(2, 3), normal(2, 3), "released", mask=torch.tensor([[True] * 3, [True, True, False]]))
-    with pytest.raises(ValueError, match="enumeration stops"):
-        ppd_loss(normal(2, 11), normal(2, 11), "released")
-
-
-# --- the baselines ---
-
-
-def logps(pairs=7):
-    return [-10 * torch.rand(pairs, generator=torch.Generator().manual_seed(s)) for s in range(4)]
-
-
-def test_baselines_by_hand():
-    assert sft_loss(torch.tensor([-1.0, -3.0])).item() == 2
-    assert sft_loss(torch.tensor([-1.0, -3.0]), "none").tolist() == [1, 3]
-    same = torch.full((3,), -9.0)
-    assert dpo_loss(same, same, same, same).item() == pytest.approx(math.log(2))
-    # margin 0.5 * ((-1 + 2) - (-4 + 3)) = 1
-    numbers = (torch.tensor([x]) for x in (-1.0, -4.0, -2.0, -3.0))
-    assert dpo_loss(*numbers, beta=0.5).item() == pytest.approx(math.log(1 + math.exp(-1)))
-    # margin 2 * (-0.5 + 1.5) - 1 = 1
-    assert simpo_loss(torch.tensor([-0.5]), torch.tensor([-1.5])).item() == pytest.approx(math.log(1 + math.exp(-1)))
-
-
-def test_dpo_agrees_with_trl():
-    """TRL's own loss method, on a stand-in for the trainer whose model returns these log-probabilities."""
-    trl = pytest.importorskip("trl.trainer.dpo_trainer")
-    numbers = logps()
-    for beta in (0.1, 0.7):
-        theirs = trl.DPOTrainer._compute_loss(*trl_dpo_stand_in(numbers, beta), return_outputs=False)
-        torch.testing.assert_close(dpo_loss(*numbers, beta=beta), theirs)
-
-
-def trl_dpo_stand_in(numbers, beta):
-    chosen, rejected, reference_chosen, reference_rejected = numbers
-    policy = torch.cat([chosen, rejected])[:, None]  # one token per response: its log-probability is the sum
-    extra = torch.zeros_like(policy)
-    outputs = SimpleNamespace(log_probs=policy, entropy=extra, mean_logits=extra, is_top1=extra.bool())
-    accelerator = SimpleNamespace(device="cpu", gather=lambda t: t, gather_for_metrics=lambda t: t)
-    trainer = SimpleNamespace(
-        model=SimpleNamespace(training=False), accelerator=accelerator, aux_loss_enabled=False, ld_alpha=None,
-        precompute_ref_logps=True, f_divergence_type="reverse_kl", loss_types=["sigmoid"], loss_weights=[1.0],
-        beta=beta, label_smoothing=0.0, use_weighting=False, _metrics=defaultdict(lambda: defaultdict(list)),
-        _total_train_tokens=0, _tp_size=1, maybe_activation_offload_context=nullcontext(),
-    )  # fmt: skip
-    ids = torch.ones(2 * len(chosen), 2, dtype=torch.long)
-    mask = torch.tensor([[0, 1]]).expand_as(ids)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "completion_mask": mask}
-    inputs |= {"ref_chosen_logps": reference_chosen, "ref_rejected_logps": reference_rejected}
-    return trainer, lambda **_: outputs, inputs
-
-
-def trl_cpo_losses(loss_type, chosen, rejected, beta, gamma=0.0, label_smoothing=0.0):
-    trl = pytest.importorskip("trl.experimental.cpo.cpo_trainer")
-    trainer = SimpleNamespace(
-        loss_type=loss_type, beta=beta, simpo_gamma=gamma, label_smoothing=label_smoothing, alpha=0.0,
-        accelerator=SimpleNamespace(device="cpu"),
-    )  # fmt: skip
-    return trl.CPOTrainer.cpo_loss(trainer, chosen, rejected)[0]
-
-
-def test_simpo_agrees_with_trl():
-    chosen, rejected = logps()[:2]
-    for beta, gamma in ((2.0, 1.0), (10.0, 3.0), (2.5, 0.25)):
-        theirs = trl_cpo_losses("simpo", chosen, rejected, beta, gamma)
-        torch.testing.assert_close(simpo_loss(chosen, rejected, beta, gamma, reduction="none"), theirs)
-
-
-def test_smoothed_dpo_agrees_with_trl():
-    """TRL's DPO has no smoothed form any more; its CPO loss on the log-ratios is the same formula."""
-    numbers = logps()
-    chosen, rejected = numbers[0] - numbers[2], numbers[1] - numbers[3]
-    theirs = trl_cpo_losses("sigmoid", chosen, rejected, 0.3, label_smoothing=0.2)
-    torch.testing.assert_close(dpo_loss(*numbers, beta=0.3, label_smoothing=0.2, reduction="none"), theirs)

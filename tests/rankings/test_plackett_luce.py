@@ -138,40 +138,6 @@ def test_scores_ten_thousand_apart_give_finite_values_and_gradients(n):
     assert p.log_prob(p.mode).item() == pytest.approx(0)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_scores_that_are_not_finite_name_row_and_item_and_point_to_the_mask(bad):
-    scores = torch.zeros(4, 3)
-    scores[2, 1] = bad
-    with pytest.raises(ValueError, match=r"row 2 .*item 1 .*mask"):
-        PlackettLuce(scores)
-    mask = torch.ones(4, 3, dtype=torch.bool)
-    mask[2, 1] = False
-    assert PlackettLuce(scores, mask).entropy().isfinite().all()
-
-
-def test_other_bad_input_says_what_to_do():
-    with pytest.raises(ValueError, match="at least one item"):
-        PlackettLuce(torch.zeros(3, 0))
-    with pytest.raises(ValueError, match=r"row 1 .*no item"):
-        PlackettLuce(torch.zeros(2, 2), torch.tensor([[True, False], [False, False]]))
-    with pytest.raises(ValueError, match="bool"):
-        PlackettLuce(torch.zeros(2, 2), torch.tensor([[1, 0], [1, 1]]))
-    with pytest.raises(ValueError, match="must match"):
-        PlackettLuce(torch.zeros(2, 2), torch.ones(2, 3, dtype=torch.bool))
-    with pytest.raises(ValueError, match="stop at 20"):
-        PlackettLuce(torch.zeros(21)).entropy()
-    with pytest.raises(ValueError, match="39,916,800 rankings"):
-        PlackettLuce(torch.zeros(11)).enumerate()
-    with pytest.raises(ValueError, match="split the batch"):
-        PlackettLuce(torch.zeros(100, 10)).enumerate()
-
-
-@pytest.mark.parametrize("ranking", [[0, 0, 1], [0, 1, 3], [-1, 0, 1], [0.0, 1.0, 2.0], [0, 1, 2, 3]])
-def test_what_is_no_ranking_is_refused(ranking):
-    with pytest.raises(ValueError, match="rank"):
-        PlackettLuce(torch.zeros(3), validate_args=True).log_prob(torch.tensor(ranking))
-
-
 @pytest.mark.parametrize("name", [*QUANTITIES, "log_prob", "prefix", "enumerate"])
 @pytest.mark.parametrize("ragged", [False, True])
 def test_gradients_are_right(name, ragged):
@@ -244,22 +210,6 @@ def test_ties_in_the_mode_keep_the_lower_number_first():
     assert PlackettLuce(tensor([1.0, 2.0, 1.0, 2.0])).mode.tolist() == [1, 3, 0, 2]
 
 
-def test_lists_whole_numbers_and_empty_batches_are_welcome():
-    assert PlackettLuce([[3, 1, 2]]).mode.tolist() == [[0, 2, 1]]
-    torch.testing.assert_close(PlackettLuce([1.0, 0.0]).top_choice(), torch.tensor([1.0, 0.0]).softmax(0))
-    none = PlackettLuce(torch.zeros(0, 3))
-    assert none.entropy().shape == (0,)
-    assert none.rank_marginals().shape == (0, 3, 3)
-    assert none.enumerate()[1].shape == (0, 6)
-    assert none.log_prob(none.mode).shape == (0,)
-
-
-def test_checks_of_rankings_can_be_switched_off():
-    assert PlackettLuce(torch.zeros(3), validate_args=False).log_prob(torch.tensor([0, 0, 1])).isfinite()
-    with pytest.raises(ValueError, match="at most once"):
-        PlackettLuce(torch.zeros(3)).log_prob(torch.tensor([0, 0, 1]))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "batch", "seconds"), [(16, 8, 2), (20, 1, 15)])
 def test_exact_sums_at_many_items_are_quick(n, batch, seconds):
@@ -268,53 +218,6 @@ def test_exact_sums_at_many_items_are_quick(n, batch, seconds):
         start = time.perf_counter()
         quantity()
         assert time.perf_counter() - start < seconds
-
-
-RAGGED = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 0, 1], [0, 0, 0, 1, 0], [0, 1, 1, 1, 1]], dtype=torch.bool)
-
-
-def ragged():
-    return PlackettLuce(normal(4, 5).masked_fill(~RAGGED, math.nan), RAGGED)
-
-
-def test_absent_items_leave_every_row_as_it_is_alone():
-    together = ragged()
-    for row, present in enumerate(RAGGED):
-        alone = PlackettLuce(together.scores[row, present])
-        torch.testing.assert_close(together.entropy()[row], alone.entropy())
-        torch.testing.assert_close(together.pairwise()[row][present][:, present], alone.pairwise())
-        torch.testing.assert_close(together.top_choice()[row][present], alone.top_choice())
-        torch.testing.assert_close(together.expected_rank()[row][present], alone.expected_rank())
-        count = int(present.sum())
-        torch.testing.assert_close(together.rank_marginals()[row][present][:, :count], alone.rank_marginals())
-        for summary in (together.top_choice()[row], together.expected_rank()[row]):
-            assert (summary[~present] == 0).all()
-        both = present[:, None] & present
-        assert (together.pairwise()[row][~both] == 0).all()
-        assert (together.rank_marginals()[row][~present] == 0).all()
-        assert (together.rank_marginals()[row][:, count:] == 0).all()
-
-
-def test_absent_items_end_every_ranking_in_ascending_order(generator):
-    p = ragged()
-    for ranking in [p.mode, *p.sample((200,), generator)]:
-        for row, present in enumerate(RAGGED):
-            count = int(present.sum())
-            assert present[ranking[row, :count]].all()
-            assert ranking[row, count:].tolist() == (~present).nonzero().flatten().tolist()
-    assert p.log_prob(p.sample((50,), generator)).isfinite().all()
-
-
-def test_rankings_with_an_absent_item_too_early_are_impossible():
-    p = ragged()
-    log_probs = p.enumerate()[1]
-    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(4, dtype=F64))
-    assert (log_probs.exp() > 0).sum(-1).tolist() == [120, 6, 1, 24]
-    torch.testing.assert_close(p.log_prob(p.enumerate_support()).T, log_probs)
-    assert p.log_prob(torch.tensor([1])).tolist()[1:3] == [-math.inf, -math.inf]
-    assert p.log_prob(torch.tensor([3])).tolist()[2] == 0
-    assert p.log_prob(torch.tensor([3, 0, 1])).tolist()[2] == 0
-    assert p.log_prob(torch.tensor([3, 1])).tolist()[2] == -math.inf
 
 
 def test_every_tensor_is_made_on_the_device_of_the_scores():
