@@ -43,7 +43,7 @@ def test_committed_outputs(path):
 def test_the_quickstart_stays_short_and_says_what_it_is():
     notebook = nbformat.read(notebook_folder() / "00_quickstart.ipynb", as_version=4)
     assert 12 <= sum(cell.cell_type == "code" for cell in notebook.cells) <= 20
-    assert "not* \"a small model from a large one\"" in notebook.cells[0].source
+    assert 'not* "a small model from a large one"' in notebook.cells[0].source
 
 
 def test_a_failing_cell_leaves_what_was_done(tmp_path, monkeypatch):

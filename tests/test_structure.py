@@ -106,7 +106,7 @@ def test_constraints_lie_within_the_ranges():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pinned = dict(line.split("==") for line in lines if "==" in line)
+    pinned = dict(line.lower().split("==") for line in lines if "==" in line)
     wanted = [
         *project["dependencies"],
         *project["optional-dependencies"]["lab"],

@@ -40,10 +40,19 @@ def trainable_copy(model: Any, peft_config: Any, seed: int = 0) -> Any:
 
 
 def with_adapter(model: Any, folder: Any) -> Any:
-    """A copy of a model (sharing its weights) with a saved adapter on it, in eval mode."""
+    """A copy of a model (sharing its weights) with a saved adapter on it, in eval mode.
+
+    Raises:
+        ValueError: the adapter was made for another model.
+    """
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(_sharing_copy(model, ()), str(folder)).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*missing adapter keys.*")
+        try:
+            return PeftModel.from_pretrained(_sharing_copy(model, ()), str(folder)).eval()
+        except (UserWarning, RuntimeError) as error:
+            raise ValueError(f"the adapter in {folder} was made for another model: {str(error)[:200]}") from error
 
 
 def _continue(model: Any) -> Any:

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from padlab.lm.adapters import with_adapter
 from padlab.lm.embedded import embedded_path, load_gguf
 from padlab.lm.presets import PRESETS, Preset
 from padlab.lm.pruning import prune_depth
@@ -197,19 +199,49 @@ def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tup
     revision = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
     try:
         if (Path(where) / "adapter_config.json").exists():
-            from peft import AutoPeftModelForCausalLM
-
-            model = AutoPeftModelForCausalLM.from_pretrained(where, dtype=dtype)
+            model = with_adapter(_base_of(Path(where), dtype, options), where)
         else:
-            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **options)
+            found = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **options)
+            model = _whole(*found)
         tokenizer = AutoTokenizer.from_pretrained(where, **revision)
+    except SafetensorError as error:
+        raise RuntimeError(f"a weights file of {where} is damaged ({error}); download or save it again") from error
     except ValueError as error:
-        raise ValueError(f"{where} is not a causal language model padlab can load: {error}") from error
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{where} is not a causal language model with tokenizer that padlab can load: {first}"
+        ) from error
     except OSError as error:
         first = str(error).strip().splitlines()[0]
+        if Path(where).is_dir():
+            raise RuntimeError(
+                f"cannot load the folder {where}: {first}\nIt needs config.json, weights as safetensors (no pickle) and "
+                "a tokenizer; save_pretrained of model and tokenizer writes them."
+            ) from error
         raise RuntimeError(
             f"cannot load {where}: {first}\nIt is neither a local folder nor in the local Hub cache, and the Hub could "
             "not be reached or does not have it (or it is gated: huggingface-cli login). Without a Hub use "
             "padlab.load_pair('embedded'), a local folder or a .gguf file."
         ) from error
     return model, tokenizer
+
+
+def _base_of(adapter: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+    """The model that an adapter's configuration names."""
+    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise RuntimeError(
+            f"the adapter in {adapter} does not say which model it belongs to (one made in memory, e.g. by pruning). "
+            "Make that model again and put the adapter on it: padlab.lm.adapters.with_adapter(base.model, folder)"
+        )
+    return _load(base, dtype, options)[0]
+
+
+def _whole(model: Any, report: dict[str, Any]) -> Any:
+    """The model, if its weights were all there and it is one that writes text."""
+    kind = (getattr(model.config, "architectures", None) or [""])[0]
+    if kind.endswith(("ForSequenceClassification", "ForTokenClassification")):
+        raise ValueError(f"it holds a {kind}, which does not write text")
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{len(missing)} of its weights are missing ({', '.join(missing[:3])}, ...)")
+    return model

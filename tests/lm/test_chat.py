@@ -5,7 +5,16 @@ import pytest
 from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
 from padlab.lm.tiny import tiny_tokenizer
 
-TEXTS = ["Hello", "two\nlines", "emoji 🙂 漢字 עברית", "  padded  ", "\x00nul \ufeff bom", "a" * 3000, "<script>alert(1)</script>", "$x$ \\frac"]
+TEXTS = [
+    "Hello",
+    "two\nlines",
+    "emoji 🙂 漢字 עברית",
+    "  padded  ",
+    "\x00nul \ufeff bom",
+    "a" * 3000,
+    "<script>alert(1)</script>",
+    "$x$ \\frac",
+]
 
 
 @pytest.fixture(params=["teacher", "student"])
@@ -15,7 +24,9 @@ def tokenizer(request):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_plain_text_is_encoded_as_the_template_would(tokenizer, text):
-    expected = tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False)
+    expected = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
+    )
     assert encode_chat(tokenizer, text) == expected
 
 

@@ -4,7 +4,15 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from padlab.lm.logprobs import can_share, head_is_known, make_batch, mean_logprobs, next_token_logprobs, score_ids, token_logprobs
+from padlab.lm.logprobs import (
+    can_share,
+    head_is_known,
+    make_batch,
+    mean_logprobs,
+    next_token_logprobs,
+    score_ids,
+    token_logprobs,
+)
 
 SIZE = {"vocab_size": 120, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -82,7 +90,9 @@ def test_shared_rows_give_the_plain_gradient(model):
 def test_order_and_batching_do_not_matter(model):
     forward = score_ids(model, PROMPTS, RESPONSES)
     backward = score_ids(model, PROMPTS[::-1], RESPONSES[::-1], tokens_per_batch=12)[::-1]
-    assert [v for g in forward for r in g for v in r] == pytest.approx([v for g in backward for r in g for v in r], abs=1e-5)
+    assert [v for g in forward for r in g for v in r] == pytest.approx(
+        [v for g in backward for r in g for v in r], abs=1e-5
+    )
 
 
 def test_pad_id_inside_a_response_counts():
