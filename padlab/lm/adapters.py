@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,14 +46,20 @@ def with_adapter(model: Any, folder: Any) -> Any:
     Raises:
         ValueError: the adapter was made for another model.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*missing adapter keys.*")
         try:
-            return PeftModel.from_pretrained(_sharing_copy(model, ()), str(folder)).eval()
+            adapted = PeftModel.from_pretrained(_sharing_copy(model, ()), str(folder)).eval()
         except (UserWarning, RuntimeError) as error:
             raise ValueError(f"the adapter in {folder} was made for another model: {str(error)[:200]}") from error
+    with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
+        saved, taken = len(file.keys()), len(get_peft_model_state_dict(adapted))
+    if saved != taken:  # blocks that this model does not have
+        raise ValueError(f"the adapter in {folder} was made for another model: {taken} of its {saved} tensors fit")
+    return adapted
 
 
 def _continue(model: Any) -> Any:

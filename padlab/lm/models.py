@@ -124,7 +124,8 @@ def load_model(
     else:
         name, _, revision = spec.partition("@")
         found = _load(name, wanted, {**options, **({"revision": revision} if revision else {})})
-    return LanguageModel(found[0].to(device).eval(), found[1], path.stem if path.exists() else path.name, spec)
+    name = path.stem if path.suffix == ".gguf" else path.name  # names such as Qwen2.5-0.5B keep their dots
+    return LanguageModel(found[0].to(device).eval(), found[1], name, spec)
 
 
 def load_pair(
@@ -208,9 +209,7 @@ def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tup
         raise RuntimeError(f"a weights file of {where} is damaged ({error}); download or save it again") from error
     except ValueError as error:
         first = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{where} is not a causal language model with tokenizer that padlab can load: {first}"
-        ) from error
+        raise ValueError(f"{where} is no causal language model with tokenizer that can be loaded: {first}") from error
     except OSError as error:
         first = str(error).strip().splitlines()[0]
         if Path(where).is_dir():
