@@ -214,8 +214,8 @@ def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tup
         first = str(error).strip().splitlines()[0]
         if Path(where).is_dir():
             raise RuntimeError(
-                f"cannot load the folder {where}: {first}\nIt needs config.json, weights as safetensors (no pickle) and "
-                "a tokenizer; save_pretrained of model and tokenizer writes them."
+                f"cannot load the folder {where}: {first}\nIt needs config.json, weights as safetensors (no pickle) "
+                "and a tokenizer; save_pretrained of model and tokenizer writes them."
             ) from error
         raise RuntimeError(
             f"cannot load {where}: {first}\nIt is neither a local folder nor in the local Hub cache, and the Hub could "
