@@ -148,6 +148,8 @@ def score_ids(
 ) -> list[list[list[float]]]:
     """Token log-probabilities of many responses, in length-sorted batches, given back in the order of the input.
 
+    Responses of a prompt that have the same ids are scored once, so that they tie exactly.
+
     Args:
         model: a causal LM.
         prompts, responses: as in `make_batch`.
@@ -160,17 +162,19 @@ def score_ids(
     was_training = model.training
     model.eval()
     share = can_share(model, prompts, responses) if share is None else share
+    groups = [list(dict.fromkeys(map(tuple, group))) for group in responses]
     lengths = [len(p) + sum(map(len, g)) if share else max(len(p) + len(r) for r in g) * len(g)
-               for p, g in zip(prompts, responses, strict=True)]  # fmt: skip
+               for p, g in zip(prompts, groups, strict=True)]  # fmt: skip
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     result: list[list[list[float]]] = [[] for _ in lengths]
     while order:
         take = max(1, tokens_per_batch // lengths[order[0]])
         chosen, order = order[:take], order[take:]
-        batch = make_batch([prompts[k] for k in chosen], [responses[k] for k in chosen], share)
+        batch = make_batch([prompts[k] for k in chosen], [groups[k] for k in chosen], share)
         values = iter(token_logprobs(model, batch).cpu())
         for k in chosen:
-            result[k] = [next(values)[: len(r)].tolist() for r in responses[k]]
+            found = {ids: next(values)[: len(ids)].tolist() for ids in groups[k]}
+            result[k] = [list(found[tuple(ids)]) for ids in responses[k]]
     model.train(was_training)
     return result
 

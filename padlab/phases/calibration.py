@@ -170,7 +170,8 @@ def _pairwise(model: LanguageModel, prompt: str, responses: Sequence[str]) -> di
         votes[i, j] = row[0] - row[1]
     beats = torch.sigmoid((votes - votes.T) / 2)  # the letter's own log-odds cancel
     beats.fill_diagonal_(0)
-    return _result((2 / n) * beats.sum(1) / (n - 1), mass, logps[:, 0].exp().mean() - 0.5, votes)
+    chosen = _shared((2 / n) * beats.sum(1) / (n - 1), responses)
+    return _result(chosen, mass, logps[:, 0].exp().mean() - 0.5, votes)
 
 
 def _n_way(model: LanguageModel, prompt: str, responses: Sequence[str]) -> dict[str, Any]:
@@ -181,11 +182,14 @@ def _n_way(model: LanguageModel, prompt: str, responses: Sequence[str]) -> dict[
     votes = torch.zeros(n, n, dtype=torch.float64)
     for r, turn in enumerate(turns):
         votes[r, turn] = logps[r]
-    mean = votes.mean(0)
-    for text in set(responses):  # identical texts share their mean
-        same = [k for k in range(n) if responses[k] == text]
-        mean[same] = mean[same].mean()
-    return _result(torch.softmax(mean, -1), mass, logps[:, 0].exp().mean() - 1 / n, votes)
+    chosen = torch.softmax(_shared(votes.mean(0), responses), -1)
+    return _result(chosen, mass, logps[:, 0].exp().mean() - 1 / n, votes)
+
+
+def _shared(values: Float[Tensor, " items"], texts: Sequence[str]) -> Float[Tensor, " items"]:
+    """Identical texts share their mean, so that they tie exactly."""
+    same = torch.tensor([[a == b for b in texts] for a in texts], dtype=values.dtype)
+    return (same * values).sum(-1) / same.sum(-1)
 
 
 def _result(probabilities: Tensor, mass: Tensor, bias: Tensor, votes: Tensor) -> dict[str, Any]:

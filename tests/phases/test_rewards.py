@@ -148,6 +148,16 @@ def test_ragged_numbers_of_responses(tiny):
     assert found[1] == pytest.approx(score(tiny[0], "q", ["only one"]), abs=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_same_response_twice_gets_exactly_the_same_reward(tiny, count):
+    """Else rounding would rank them: in a shared row the positions differ."""
+    texts = ["a long answer", *["the same text"] * count, "short"]
+    for model in tiny:
+        found = score(model, "Why is the sky blue?", texts)
+        assert len(set(found)) == 3
+        assert found == pytest.approx([score(model, "Why is the sky blue?", [t])[0] for t in texts], abs=1e-5)
+
+
 def test_token_logps_are_what_the_reward_is_the_mean_of(tiny, sampled):
     for model in tiny:
         table = add_rewards(sampled, model, "r", token_logps=True)
