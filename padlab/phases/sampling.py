@@ -139,8 +139,11 @@ def _draw(student, table, prompt_ids, piece, numbers, seed, options) -> list[lis
 def _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options) -> None:
     """Replace repeated texts in `drawn` by further draws (numbers not used before), a few times."""
     used = [len(row) for row in drawn]
+    order = [list(range(count)) for count in used]  # who came first; what is drawn again goes to the end
     for _ in range(DISTINCT_TRIES):
-        missing = [_repeats([r["text"] for r in row]) for row in drawn]
+        missing = [
+            [turn[i] for i in _repeats([row[k]["text"] for k in turn])] for row, turn in zip(drawn, order, strict=True)
+        ]
         if not any(missing):
             return
         numbers = [list(range(u, u + len(m))) for u, m in zip(used, missing, strict=True)]
@@ -148,6 +151,7 @@ def _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options) 
             used[k] += len(more)
             for position, response in zip(missing[k], more, strict=True):
                 drawn[k][position] = response
+            order[k] = [p for p in order[k] if p not in missing[k]] + missing[k]
 
 
 def _response(tokenizer: Any, ids: list[int], stops: set[int]) -> dict[str, Any]:
