@@ -50,6 +50,7 @@ def with_adapter(model: Any, folder: Any) -> Any:
     from safetensors import safe_open
 
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         warnings.filterwarnings("error", message=".*missing adapter keys.*")
         try:
             adapted = PeftModel.from_pretrained(_sharing_copy(model, ()), str(folder)).eval()
