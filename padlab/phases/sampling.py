@@ -137,21 +137,22 @@ def _draw(student, table, prompt_ids, piece, numbers, seed, options) -> list[lis
 
 
 def _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options) -> None:
-    """Replace repeated texts in `drawn` by further draws (numbers not used before), a few times."""
+    """Replace repeated texts in `drawn` by further draws (numbers not used before), a few times; others stay."""
     used = [len(row) for row in drawn]
-    order = [list(range(count)) for count in used]  # who came first; what is drawn again goes to the end
+    missing = [_repeats([r["text"] for r in row]) for row in drawn]
     for _ in range(DISTINCT_TRIES):
-        missing = [
-            [turn[i] for i in _repeats([row[k]["text"] for k in turn])] for row, turn in zip(drawn, order, strict=True)
-        ]
         if not any(missing):
             return
         numbers = [list(range(u, u + len(m))) for u, m in zip(used, missing, strict=True)]
         for k, more in enumerate(_draw(student, table, prompt_ids, piece, numbers, seed, options)):
             used[k] += len(more)
-            for position, response in zip(missing[k], more, strict=True):
-                drawn[k][position] = response
-            order[k] = [p for p in order[k] if p not in missing[k]] + missing[k]
+            missing[k] = [at for at, response in zip(missing[k], more, strict=True) if _place(drawn[k], at, response)]
+
+
+def _place(row: list[dict[str, Any]], at: int, response: dict[str, Any]) -> bool:
+    """Put a response into its row; whether its text stands elsewhere in the row still."""
+    row[at] = response
+    return any(other["text"] == response["text"] for k, other in enumerate(row) if k != at)
 
 
 def _response(tokenizer: Any, ids: list[int], stops: set[int]) -> dict[str, Any]:
