@@ -73,7 +73,7 @@ class Figure(matplotlib.figure.Figure):
         with house_style():
             super().draw(renderer)
 
-    def png(self, scale: float | int = 1.15) -> bytes:
+    def png(self, scale: float | int = 1.2) -> bytes:
         """The figure as a PNG of few bytes (64 colours), so that an executed notebook stays small.
 
         Args:
