@@ -65,7 +65,7 @@ def _canvas(panels: dict[str, np.ndarray], labels: Sequence[str] | None) -> tupl
     n = len(next(iter(panels.values())))
     names, key = item_names(labels, n, limit=70)
     side = min(max(4.2, 0.4 * n), 8)
-    figure = Figure(max(1.4 + side * len(panels), 8.0 if key else 5.6), side + 0.9 + 0.22 * len(key))
+    figure = Figure(max(1.4 + side * len(panels), 8.0 if key else 7.2), side + 0.9 + 0.22 * len(key))
     all_axes = list(figure.subplots(1, len(panels), squeeze=False)[0])
     for axes, who in zip(all_axes, panels, strict=True):
         axes.set_title(label(who))
