@@ -9,6 +9,8 @@ The public names, in the order of the method:
     add_rewards, add_selection_probs      phase 2: likelihood as reward; multiple choice
     calibrate                             phase 2: mix both by alpha
     PlackettLuce, js_divergence           phase 3: distributions over rankings
+    bootstrap_preference                  how sure is a preference?
+    fit_plackett_luce, goodness_of_fit    do pairwise answers follow any such distribution?
     vpd_loss, ppd_loss                    phase 3: the losses
     distill, PADConfig, PADTrainer        phase 3: training
     rank_agreement, compare               evaluation: before and after
@@ -32,6 +34,8 @@ _PLACES = {
     "padlab.rankings.plackett_luce": ("PlackettLuce",),
     "padlab.rankings.divergence": ("Divergence", "js_divergence"),
     "padlab.rankings.losses": ("vpd_loss", "ppd_loss", "sft_loss", "dpo_loss", "simpo_loss"),
+    "padlab.rankings.uncertainty": ("bootstrap_preference",),
+    "padlab.rankings.fit": ("fit_plackett_luce", "goodness_of_fit"),
     "padlab.phases.sampling": ("sample_responses",),
     "padlab.phases.rewards": ("score", "score_tokens", "add_rewards"),
     "padlab.phases.calibration": ("add_selection_probs", "calibrate"),

@@ -80,8 +80,9 @@ def add_selection_probs(
         candidates: table with `prompt` and `responses`.
         model: who is asked (the teacher).
         method: "pairwise" (every pair, both orders; (2/n) x mean over opponents) or "n-way" (all n rotations).
-        votes: also add `selection_votes`, n x n: pairwise, entry i, j is the log-odds of i over j when i stands
-            first (diagonal 0); n-way, entry r, i is the log-probability of response i in rotation r.
+        votes: also add `selection_votes`, n x n probabilities, what `bootstrap_preference` needs: pairwise, entry i, j
+            is the probability of choosing i when i stands first and j second (diagonal 0.5); n-way, row r is the
+            answer to rotation r, in the order of the responses.
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts per piece.
 
@@ -171,7 +172,7 @@ def _pairwise(model: LanguageModel, prompt: str, responses: Sequence[str]) -> di
     beats = torch.sigmoid((votes - votes.T) / 2)  # the letter's own log-odds cancel
     beats.fill_diagonal_(0)
     chosen = _shared((2 / n) * beats.sum(1) / (n - 1), responses)
-    return _result(chosen, mass, logps[:, 0].exp().mean() - 0.5, votes)
+    return _result(chosen, mass, logps[:, 0].exp().mean() - 0.5, torch.sigmoid(votes))
 
 
 def _n_way(model: LanguageModel, prompt: str, responses: Sequence[str]) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def _n_way(model: LanguageModel, prompt: str, responses: Sequence[str]) -> dict[
     for r, turn in enumerate(turns):
         votes[r, turn] = logps[r]
     chosen = torch.softmax(_shared(votes.mean(0), responses), -1)
-    return _result(chosen, mass, logps[:, 0].exp().mean() - 1 / n, votes)
+    return _result(chosen, mass, logps[:, 0].exp().mean() - 1 / n, votes.exp())
 
 
 def _shared(values: Float[Tensor, " items"], texts: Sequence[str]) -> Float[Tensor, " items"]:
@@ -203,7 +204,7 @@ def _result(probabilities: Tensor, mass: Tensor, bias: Tensor, votes: Tensor) ->
 
 def _named(row: int, ask: Any, model: LanguageModel, prompt: str, responses: Sequence[str]) -> dict[str, Any]:
     if len(responses) < 2:
-        return {"selection_prob": [1.0], "option_mass": 1.0, "position_bias": 0.0, "selection_votes": [[0.0]]}
+        return {"selection_prob": [1.0], "option_mass": 1.0, "position_bias": 0.0, "selection_votes": [[1.0]]}
     if len(responses) > len(LETTERS) and ask is _n_way:
         raise ValueError(f"row {row}: {len(responses)} responses, but only {len(LETTERS)} letters; use 'pairwise'")
     try:

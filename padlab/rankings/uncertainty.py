@@ -109,9 +109,9 @@ def bootstrap_selection(
 
     Args:
         selection_votes: n x n probabilities. "pairwise": entry i, j is the probability of choosing i when i is shown
-            first and j second (the diagonal is not read). "nway": row r is the answer to rotation r over all
+            first and j second (the diagonal is not read). "n-way": row r is the answer to rotation r over all
             responses, in the order of the responses.
-        votes_are: "pairwise" or "nway".
+        votes_are: "pairwise" or "n-way".
         num_resamples: number of draws.
         generator: source of the draws.
     Returns:
@@ -129,11 +129,11 @@ def bootstrap_selection(
         raise ValueError(f"selection_votes {tuple(votes.shape)}: expected n x n probabilities between 0 and 1")
     if votes_are == "pairwise":
         return _pairwise_selection(votes.clamp(VOTE_FLOOR, 1 - VOTE_FLOOR), num_resamples, generator)
-    if votes_are == "nway":
+    if votes_are == "n-way":
         logs = votes.clamp(min=VOTE_FLOOR).log()
         rows = torch.randint(len(votes), (num_resamples, len(votes)), generator=generator)
         return logs.mean(0).softmax(-1), logs[rows].mean(1).softmax(-1)
-    raise ValueError(f"votes_are is {votes_are!r}: expected 'pairwise' or 'nway'")
+    raise ValueError(f"votes_are is {votes_are!r}: expected 'pairwise' or 'n-way'")
 
 
 def _pairwise_selection(votes: Tensor, num_resamples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -120,11 +120,11 @@ def test_orders_that_disagree_widen_the_interval():
 
 def test_rotations_average_as_log_probabilities():
     votes = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]], dtype=F64)
-    point, drawn = bootstrap_selection(votes, "nway", 2000, seeded())
+    point, drawn = bootstrap_selection(votes, "n-way", 2000, seeded())
     expected = votes.log().mean(0).exp()
     torch.testing.assert_close(point, expected / expected.sum())
     torch.testing.assert_close(drawn.sum(-1), torch.ones(2000, dtype=F64))
-    same = bootstrap_selection(votes[:1].expand(3, 3), "nway", 20)
+    same = bootstrap_selection(votes[:1].expand(3, 3), "n-way", 20)
     assert same[1].std(0).max() < 1e-12
 
 
@@ -164,7 +164,7 @@ def test_bad_input_says_what_is_missing():
         bootstrap_selection([[0.5, 0.2]])
     with pytest.raises(ValueError, match="n x n probabilities"):
         bootstrap_selection([[0.5, 1.2], [0.1, 0.5]])
-    with pytest.raises(ValueError, match="'pairwise' or 'nway'"):
+    with pytest.raises(ValueError, match="'pairwise' or 'n-way'"):
         bootstrap_selection([[0.5, 0.2], [0.1, 0.5]], "both")
     with pytest.raises(ValueError, match="level is 95"):
         preference_intervals(torch.zeros(2), torch.zeros(5, 2), level=95.0)
