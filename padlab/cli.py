@@ -138,7 +138,7 @@ def _score(options) -> None:
 
 
 def _distill(options) -> None:
-    from padlab.runs import load_table, lock, record
+    from padlab.runs import load_table
 
     table = load_table(options.run / "candidates.jsonl")
     preset = _preset(_model_choice(options.run)["preset"])
@@ -153,13 +153,9 @@ def _distill(options) -> None:
         "seed": options.seed,
     }
     full = options.full or not preset.lora
-    record(options.run, "distill", {**settings, "full": full, "rows": len(table)})
     _, student = _pair(options.run)
-    with lock(options.run):
-        trained = padlab.distill(
-            student, table, peft_config=None if full else "auto", folder=options.run / "distill", **settings
-        )
-        trained.save(options.run / "student")
+    trained = padlab.distill(student, table, peft_config=None if full else "auto", folder=options.run, **settings)
+    trained.save(options.run / "student")
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     fifth = max(1, len(losses) // 5)
     first, last = (sum(part) / len(part) for part in (losses[:fifth], losses[-fifth:]))

@@ -1,0 +1,84 @@
+"""The command line: one whole run on the tiny pair, messages, exit statuses."""
+
+import json
+
+import pytest
+
+from padlab.cli import main
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder after all four stages."""
+    folder = tmp_path_factory.mktemp("my runs") / "first"
+    stages = (
+        ["sample", str(folder), "--preset", "tiny", "--limit", "8", "--max-new-tokens", "6"],
+        ["score", str(folder), "--selection", "pairwise"],
+        ["distill", str(folder), "--alpha", "0.5"],
+        ["evaluate", str(folder), "--limit", "4"],
+    )
+    for stage in stages:
+        assert main(stage) == 0, stage
+    return folder
+
+
+def test_all_stages_leave_their_files(run):
+    rows = [json.loads(line) for line in (run / "candidates.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    assert len(rows) == 8
+    assert {"responses", "teacher_reward", "selection_prob", "option_mass", "position_bias"} <= set(rows[0])
+    assert (run / "student" / "adapter_model.safetensors").exists()
+    found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    assert {"jsd", "kendall_tau", "teacher_reward"} <= set(found)
+    for values in found.values():
+        assert values["difference"]["value"] == pytest.approx(values["after"] - values["before"], abs=1e-9)
+
+
+def test_the_same_words_again_do_nothing_twice(run, capsys):
+    before = (run / "candidates.jsonl").read_bytes()
+    assert main(["score", str(run), "--selection", "pairwise"]) == 0
+    assert (run / "candidates.jsonl").read_bytes() == before
+
+
+def test_other_settings_are_refused_with_the_difference(run, capsys):
+    assert main(["distill", str(run), "--alpha", "0.25"]) == 1
+    said = capsys.readouterr().err
+    assert "alpha: 0.5 in the folder, 0.25 now" in said
+    assert main(["sample", str(run), "--preset", "embedded"]) == 1
+    assert "preset: 'tiny' in the folder, 'embedded' now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["score", "RUN"], "run the stage that makes it first"),
+        (["distill", "RUN"], "run the stage that makes it first"),
+        (["evaluate", "RUN"], "start with `padlab sample"),
+        (["sample", "RUN", "--preset", "tiny", "--temperature", "0"], "temperature must be a positive number"),
+        (["sample", "RUN", "--preset", "tiny", "--n", "1"], "n must be at least 2"),
+        (["sample", "RUN", "--preset", "tiny", "--prompts", "no.jsonl"], "no such file"),
+        (["sample", "RUN", "--preset", "nonsense"], "no preset 'nonsense'"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_mistakes_get_one_line_and_status_1(tmp_path, capsys, words, message):
+    assert main([str(tmp_path / "run") if w == "RUN" else w for w in words]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("padlab.sample_responses", interrupted)
+    assert main(["sample", str(tmp_path / "run"), "--preset", "tiny"]) == 130
+    assert "the same command again goes on" in capsys.readouterr().err
+
+
+def test_doctor_on_a_pair(capsys):
+    assert main(["doctor", "tiny"]) == 0
+    said = capsys.readouterr().out
+    assert "tiny teacher" in said
+    assert "end of turn: '<end_of_turn>'" in said
+    assert "Keep alpha = 0" in said
