@@ -37,7 +37,7 @@ def _forest_row(axes: Axes, name: str, values: Any, better: Any) -> str:
     before, after, estimate, low, high = values
     digits = 3 if max(abs(before), abs(after)) < 10 else 1
     colour, marker, word = _verdict(low, high, better)
-    reach = 1.25 * max(abs(low), abs(high), 1e-9)
+    reach = 1.25 * (max(abs(low), abs(high)) or 0.01)  # nothing changed at all: any scale will do
     axes.axvline(0, color="black", linewidth=1.2)
     axes.errorbar(estimate, 0, xerr=[[estimate - low], [high - estimate]], color=colour, marker=marker, markersize=12,
                   linewidth=3, capsize=6)  # fmt: skip

@@ -74,7 +74,7 @@ class Figure(matplotlib.figure.Figure):
             super().draw(renderer)
 
     def png(self, scale: float | int = 1.2) -> bytes:
-        """The figure as a PNG of few bytes (64 colours), so that an executed notebook stays small.
+        """The figure as a PNG of few bytes (40 colours), so that an executed notebook stays small.
 
         Args:
             scale: pixels per 1/100 inch, above 0.
@@ -84,7 +84,7 @@ class Figure(matplotlib.figure.Figure):
         width = int(self.get_size_inches()[0] * 100 * scale)
         size = (width, len(raw.getvalue()) // 4 // width)
         image = Image.frombuffer("RGBA", size, raw.getvalue(), "raw", "RGBA", 0, 1).convert("RGB")
-        image.quantize(64, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+        image.quantize(40, dither=Image.Dither.NONE).save(small, "png", optimize=True)
         return small.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
