@@ -41,7 +41,7 @@ def check_candidates(table: Dataset, needs: Iterable[str] = ()) -> Dataset:
     >>> check_candidates([{"prompt": "Hi", "responses": ["a", "b"]}]).column_names
     ['prompt', 'responses']
     """
-    table = _as_dataset(table)
+    table, needs = _as_dataset(table), tuple(needs)
     missing = [c for c in ("prompt", "responses", *needs) if c not in table.column_names]
     if missing:
         raise ValueError(_missing_message(missing, table.column_names))
@@ -49,6 +49,9 @@ def check_candidates(table: Dataset, needs: Iterable[str] = ()) -> Dataset:
         raise ValueError("the candidates table has no rows; sample responses for at least one prompt")
     for row, entry in enumerate(table):
         _check_row(row, entry)
+        for column in needs:
+            if entry[column] is None:
+                raise ValueError(f"row {row}: {column} is not there; score that row again or drop it")
     return table
 
 

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import padlab
+
+SAMPLING = ("temperature", "top_p", "max_new_tokens")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,23 +103,20 @@ def _sample(options) -> None:
     from padlab.runs import record, save_table
 
     preset = _preset(options.preset)
-    record(options.run, "models", {k: getattr(options, k) for k in ("preset", "teacher", "student")})
-    _, student = _pair(options.run)
-    table = padlab.sample_responses(
-        student,
-        padlab.load_prompts(options.prompts, limit=options.limit),
-        options.n or preset.n,
-        temperature=preset.temperature if options.temperature is None else options.temperature,
-        top_p=preset.top_p if options.top_p is None else options.top_p,
-        max_new_tokens=preset.max_new_tokens if options.max_new_tokens is None else options.max_new_tokens,
-        seed=options.seed,
-        distinct=options.distinct,
-        pool=options.pool,
-        folder=options.run,
-    )
-    save_table(table, options.run / "candidates.jsonl")
-    repeated = sum(table["duplicates"])
-    print(f"{len(table)} prompts sampled, {repeated} repeated responses -> {options.run / 'candidates.jsonl'}")
+    choice = {k: getattr(options, k) for k in ("preset", "teacher", "student")}
+    _, student = _load(choice)
+    record(options.run, "models", choice)
+    settings = {
+        name: getattr(preset, name) if getattr(options, name) is None else getattr(options, name)
+        for name in ("n", *SAMPLING)
+    }
+    prompts = padlab.load_prompts(options.prompts, limit=options.limit)
+    others = {"seed": options.seed, "distinct": options.distinct, "pool": options.pool}
+    table = padlab.sample_responses(student, prompts, **settings, **others, folder=options.run)
+    path = options.run / "candidates.jsonl"
+    if not _same_responses(path, table):  # scores that belong to these responses stay
+        save_table(table, path)
+    print(f"{len(table)} prompts sampled, {sum(table['duplicates'])} repeated responses -> {path}")
 
 
 def _score(options) -> None:
@@ -147,15 +147,15 @@ def _distill(options) -> None:
         "divergence": options.divergence,
         "alpha": preset.alpha if options.alpha is None else options.alpha,
         "beta": preset.beta if options.beta is None else options.beta,
-        "learning_rate": options.learning_rate or preset.learning_rate,
-        "num_train_epochs": options.epochs or preset.epochs,
+        "learning_rate": preset.learning_rate if options.learning_rate is None else options.learning_rate,
+        "num_train_epochs": preset.epochs if options.epochs is None else options.epochs,
         "gradient_accumulation_steps": preset.prompts_per_step,
         "seed": options.seed,
     }
     full = options.full or not preset.lora
     _, student = _pair(options.run)
     trained = padlab.distill(student, table, peft_config=None if full else "auto", folder=options.run, **settings)
-    trained.save(options.run / "student")
+    _replace_student(options.run, trained)
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     fifth = max(1, len(losses) // 5)
     first, last = (sum(part) / len(part) for part in (losses[:fifth], losses[-fifth:]))
@@ -163,20 +163,25 @@ def _distill(options) -> None:
 
 
 def _evaluate(options) -> None:
-    from padlab.runs import record, save_table, write_json
+    from padlab.runs import save_table, write_json
 
-    run, preset = options.run, _preset(_model_choice(options.run)["preset"])
+    run = options.run
     teacher, student = _pair(run)
     trained = _trained(run, student)
     prompts = padlab.load_prompts(options.prompts, limit=options.limit)
-    sampling = {"temperature": preset.temperature, "top_p": preset.top_p, "max_new_tokens": preset.max_new_tokens}
-    record(run, "evaluate", {"prompts": options.prompts, "limit": options.limit, "seed": options.seed})
-    before = padlab.fresh_samples(student, teacher, prompts, preset.n, seed=options.seed, **sampling)
-    after = padlab.fresh_samples(trained, teacher, prompts, preset.n, seed=options.seed, **sampling)
-    ranked = [padlab.rank_agreement(model, teacher, before.table, beta=preset.beta) for model in (student, trained)]
+    how, target = _as_sampled(run), _as_trained(run)
+    fresh = [
+        padlab.fresh_samples(model, teacher, prompts, **how, seed=options.seed, folder=run / "evaluate" / name)
+        for model, name in ((student, "before"), (trained, "after"))
+    ]
+    table = fresh[0].table
+    if target["alpha"] > 0:
+        table = padlab.add_selection_probs(table, teacher, folder=run / "evaluate" / "before")
+    ranked = [padlab.rank_agreement(model, teacher, table, **target) for model in (student, trained)]
     save_table(ranked[0].table, run / "heldout.jsonl")
     result = {}
-    for title, pair in (("the same held-out responses", ranked), ("fresh samples", (before, after))):
+    print(f"target: alpha {target['alpha']:g}, beta {target['beta']:g}")
+    for title, pair in (("the same held-out responses", ranked), ("fresh samples", fresh)):
         print(f"\n{title} ({len(prompts)} prompts)   before   after   difference [95 % interval]")
         for name, change in padlab.compare(*pair).items():
             values = [float(report.estimates()[name].value) for report in pair]
@@ -223,13 +228,48 @@ def _model_choice(run: Path) -> dict[str, str | None]:
 
 
 def _pair(run: Path):
-    choice = _model_choice(run)
+    return _load(_model_choice(run))
+
+
+def _load(choice: dict[str, str | None]):
     if choice["teacher"] and choice["student"]:
         return padlab.load_model(choice["teacher"]), padlab.load_model(choice["student"])
     teacher, student = padlab.load_pair(choice["preset"])
     if choice["teacher"]:
         teacher = padlab.load_model(choice["teacher"])
     return teacher, padlab.load_model(choice["student"]) if choice["student"] else student
+
+
+def _as_sampled(run: Path) -> dict[str, float]:
+    from padlab.runs import read_manifest
+
+    settings = read_manifest(run)["stages"]["sample"]
+    return {name: settings[name] for name in ("n", *SAMPLING)}
+
+
+def _as_trained(run: Path) -> dict[str, float]:
+    from padlab.runs import read_manifest
+
+    settings = read_manifest(run)["stages"]["checkpoints"]
+    return {name: float(settings[name]) for name in ("alpha", "beta")}
+
+
+def _same_responses(path: Path, table) -> bool:
+    from padlab.runs import load_table
+
+    if not path.exists():
+        return False
+    there = load_table(path)
+    return all(list(there[name]) == list(table[name]) for name in ("prompt", "response_ids"))
+
+
+def _replace_student(run: Path, trained) -> None:
+    """Write the trained student beside the old one and swap, so that no mixture of two is ever there."""
+    scratch = run / ".student"
+    shutil.rmtree(scratch, ignore_errors=True)
+    trained.save(scratch)
+    shutil.rmtree(run / "student", ignore_errors=True)
+    os.replace(scratch, run / "student")
 
 
 def _trained(run: Path, student):

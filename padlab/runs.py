@@ -84,6 +84,11 @@ def record(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(settings, default=str))
     there = manifest["stages"].get(stage)
     started = (folder / stage).exists() or stage == "models"
+    if there is None and (folder / stage).is_dir() and any((folder / stage).iterdir()):
+        raise ValueError(
+            f"{folder / stage} holds results, but the manifest does not say under which settings; delete it or use "
+            "another folder"
+        )
     if there is not None and there != wanted and started:
         changed = [
             f"  {key}: {there.get(key, '(not there)')!r} in the folder, {wanted.get(key, '(not there)')!r} now"

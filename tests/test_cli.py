@@ -55,6 +55,7 @@ def test_other_settings_are_refused_with_the_difference(run, capsys):
         (["evaluate", "RUN"], "start with `padlab sample"),
         (["sample", "RUN", "--preset", "tiny", "--temperature", "0"], "temperature must be a positive number"),
         (["sample", "RUN", "--preset", "tiny", "--n", "1"], "n must be at least 2"),
+        (["sample", "RUN", "--preset", "tiny", "--n", "0"], "n must be at least 2"),
         (["sample", "RUN", "--preset", "tiny", "--prompts", "no.jsonl"], "no such file"),
         (["sample", "RUN", "--preset", "nonsense"], "no preset 'nonsense'"),
     ],
@@ -82,3 +83,34 @@ def test_doctor_on_a_pair(capsys):
     assert "tiny teacher" in said
     assert "end of turn: '<end_of_turn>'" in said
     assert "Keep alpha = 0" in said
+
+
+def test_sampling_again_keeps_the_scores(run):
+    words = ["sample", str(run), "--preset", "tiny", "--limit", "8", "--max-new-tokens", "6"]
+    before = (run / "candidates.jsonl").read_bytes()
+    assert main(words) == 0
+    assert (run / "candidates.jsonl").read_bytes() == before
+
+
+def test_evaluation_uses_what_was_sampled_and_trained(run):
+    rows = [json.loads(line) for line in (run / "heldout.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    assert max(len(ids) for row in rows for ids in row["response_ids"]) <= 6  # as sampled, not the preset's 12
+    assert all("selection_prob" in row for row in rows)  # trained with alpha 0.5, so judged with it
+
+
+def test_full_training_leaves_no_old_adapter(run, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    shutil.rmtree(copy / "checkpoints")
+    assert main(["distill", str(copy), "--full", "--epochs", "1"]) == 0
+    names = {p.name for p in (copy / "student").iterdir()}
+    assert "model.safetensors" in names
+    assert not names & {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_a_preset_that_cannot_be_loaded_does_not_bind_the_folder(tmp_path, capsys):
+    assert main(["sample", str(tmp_path / "run"), "--preset", "tiny", "--teacher", "/no/such/model.gguf"]) == 1
+    assert "no such GGUF file" in capsys.readouterr().err
+    assert main(["sample", str(tmp_path / "run"), "--preset", "tiny", "--limit", "2", "--max-new-tokens", "2"]) == 0

@@ -17,6 +17,7 @@ FALLBACK_TEMPLATE = (
     "{% for message in messages %}{{ message['role'].capitalize() + ': ' + message['content'] + '\n\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
+DATE = "26 Jul 2024"  # for templates that write today's date (Llama 3.2): the same ids every day
 _MARK = "\ue000{}\ue001"  # private-use characters stand for people's text while the template is rendered
 
 
@@ -151,7 +152,11 @@ def _render(tokenizer: Any, messages: list[dict[str, str]], generation: bool) ->
         _warn_once(f"{tokenizer.name_or_path or 'this tokenizer'} has no chat template; using 'User: ... Assistant:'")
     try:
         return tokenizer.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=generation
+            messages,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=generation,
+            date_string=DATE,
         )
     except Exception as error:  # jinja2 raises its own family of errors
         roles = [m.get("role") for m in messages]

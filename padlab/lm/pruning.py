@@ -82,6 +82,7 @@ def prune_depth(model: Any, tokenizer: Any, keep_blocks: int) -> tuple[Any, list
     for index, layer in enumerate(decoder.layers):
         layer.self_attn.layer_idx = index
     config = student.config
+    student.name_or_path = config._name_or_path = ""  # it can no longer be loaded from where the teacher came from
     config.num_hidden_layers = keep_blocks
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[k] for k in kept]

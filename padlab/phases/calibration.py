@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-QUESTIONS_PER_BATCH = 8
+QUESTIONS_PER_ROW = 12  # those that begin alike share a row of the batch
 
 
 def calibrate(reward: Any, selection_prob: Any, alpha: float) -> Float[Tensor, "*batch items"]:
@@ -140,8 +140,9 @@ def letter_logprobs(
             "use method='pairwise', fewer or shorter responses"
         )
     tokens = [letter_tokens(model, letter) for letter in LETTERS[: len(orders[0])]]
-    logps = torch.cat([next_token_logprobs(model.model, ids[k : k + QUESTIONS_PER_BATCH])
-                       for k in range(0, len(ids), QUESTIONS_PER_BATCH)])  # fmt: skip
+    with torch.no_grad():
+        logps = torch.cat([next_token_logprobs(model.model, ids[k : k + QUESTIONS_PER_ROW]).cpu()
+                           for k in range(0, len(ids), QUESTIONS_PER_ROW)])  # fmt: skip
     letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
     mass = letters.logsumexp(-1)
     return letters - mass[:, None], mass.exp()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
-from padlab.lm.generate import stop_ids
+from padlab.lm.generate import decode_text, stop_ids
 from padlab.lm.logprobs import score_ids
 from padlab.lm.models import LanguageModel
 from padlab.runs import in_shards
@@ -125,6 +125,10 @@ def _response_ids(
     sampled = entry.get("response_ids") and entry.get("response_tokenizer") == mine
     if sampled:
         ids = list(entry["response_ids"][k])
+        if decode_text(model.tokenizer, ids, stops) != entry["responses"][k]:
+            raise ValueError(
+                f"response {k}: its text is not what response_ids say; remove that column to score the text"
+            )
     else:
         ids = encode_text(model.tokenizer, entry["responses"][k])
     if entry.get("finished") and entry["finished"][k] and not (ids and ids[-1] in stops):

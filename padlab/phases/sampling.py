@@ -82,7 +82,7 @@ def sample_responses(
         return [_entry([row[k] for k in keep]) for row, keep in zip(drawn, chosen, strict=True)]
 
     settings = {**options, "n": n, "seed": seed, "distinct": distinct, "pool": pool, "student": student.describe()}
-    settings["prompts"] = hashlib.sha256("\0".join(table["prompt"]).encode()).hexdigest()[:16]
+    settings["prompts"] = hashlib.sha256(repr((list(table["prompt"]), prompt_ids)).encode()).hexdigest()[:16]
     rows = in_shards(range(len(table)), work, stage="sample", settings=settings, folder=folder, shard_size=shard_size)
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     columns["response_tokenizer"] = [student.tokenizer_hash()] * len(rows)

@@ -7,7 +7,7 @@ the mean over the prompts of the *optimizer* batch, so 1 x 8 and 8 x 1 accumulat
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,22 +15,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
-from padlab.lm.logprobs import TokenBatch, can_share, make_batch, mean_logprobs, token_logprobs
+from padlab.lm.batches import TokenBatch, make_batch
+from padlab.lm.logprobs import can_share, mean_logprobs, token_logprobs
 from padlab.lm.models import LanguageModel, load_model
 from padlab.phases.calibration import calibrate
+from padlab.phases.checkpoints import MarkComplete, Progress, last_complete
 from padlab.phases.rewards import candidate_ids, fingerprint
 from padlab.rankings.losses import DIVERGENCES, loss_diagnostics, ppd_loss, vpd_loss
-from padlab.runs import progress, stage_folder
+from padlab.runs import stage_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 LOSSES = ("ppd", "vpd")
-MARKER = "complete"  # written into a checkpoint when everything in it is on disk
 
 
 @dataclass
@@ -102,6 +103,9 @@ class PADTrainer(Trainer):
             model = LanguageModel(model, processing_class, type(model).__name__)
         args = args or PADConfig()
         network = trainable_copy(model.model, peft_config, args.seed) if peft_config is not None else model.model
+        for weight in network.parameters():  # Adam's steps vanish in 16 bits: what is trained is kept in float32
+            if weight.requires_grad and weight.dtype in (torch.bfloat16, torch.float16):
+                weight.data = weight.data.float()
         self._pad = args
         self._seen: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}  # while training, while evaluating
         examples = [None if d is None else training_examples(model, d, args) for d in (train_dataset, eval_dataset)]
@@ -228,7 +232,7 @@ def distill(
         args = PADConfig(**{"output_dir": str(place), **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.around(network, f"{loss} alpha={alpha:g} beta={beta:g}")
-        callbacks = [_Progress(), _MarkComplete()]
+        callbacks = [Progress(), MarkComplete()]
         trainer = PADTrainer(copy, args, candidates, eval_candidates, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:
@@ -238,13 +242,6 @@ def distill(
                 raise
             print(f"interrupted after {trainer.state.global_step} of {trainer.state.max_steps} steps: keeping these")
     return copy.around(trainer.model.eval(), "", history=tuple(trainer.state.log_history))
-
-
-def last_complete(folder: str | Path | None) -> str | None:
-    """The newest checkpoint in a folder whose writing was finished, or None."""
-    found = Path(folder).glob("checkpoint-*") if folder else []
-    whole = [path for path in found if (path / MARKER).exists()]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def training_examples(student: LanguageModel, candidates: Dataset, args: PADConfig) -> list[dict[str, Any]]:
@@ -279,22 +276,3 @@ def _decided_by(student: LanguageModel, candidates: Dataset, peft_config: Any) -
 def _ids(examples: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     known = [e for group in examples if group for e in group]
     return [e["prompt_ids"] for e in known], [e["response_ids"] for e in known]
-
-
-class _Progress(TrainerCallback):
-    """One progress line over all steps."""
-
-    def on_train_begin(self, args, state, control, **others):
-        steps = range(state.global_step, state.max_steps)
-        self.bar: Iterator[int] = iter(progress(steps, f"distil ({args.loss})"))
-        next(self.bar, None)
-
-    def on_step_end(self, args, state, control, **others):
-        next(self.bar, None)
-
-
-class _MarkComplete(TrainerCallback):
-    """Mark a checkpoint when the Trainer has written all of it."""
-
-    def on_save(self, args, state, control, **others):
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER).touch()

@@ -27,7 +27,7 @@ PROBE = (  # question, right answer; another question's answer is the wrong one
     ("How can I thank my neighbour?", "Write a short note that says how much the help meant to you."),
     ("What do cows eat?", "Cows mostly eat grass and hay."),
 )
-CONFIDENT = 0.02  # two-sided error we accept when we say that the letters follow the content
+CONFIDENT = 0.02  # one-sided error we accept when we say that the letters follow the content
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,10 @@ def memory_estimate(
 ) -> dict[str, float]:
     """Estimated memory in GB (1e9 bytes) for scoring and for training one prompt with its n responses.
 
-    Weights; for trainable weights a gradient and Adam's two moments; activations kept for the backward pass (about
-    16 hidden-size vectors and 3 inner-size vectors per block and token, in the weights' type); three float32 copies
-    of the response positions' logits. A rule of thumb, meant to be within a factor of two.
+    The model's weights (`distill` leaves its input as it was, so full training holds a copy beside them); for what is
+    trained float32 weight, gradient and Adam's two moments; activations kept for the backward pass (about 16
+    hidden-size vectors and 3 inner-size vectors per block and token, in the weights' type); and
+    three float32 copies of the response positions' logits. A rule of thumb, meant to be within a factor of two.
     """
     config, size = network.config, next(network.parameters()).element_size()
     weights = sum(p.numel() for p in network.parameters())
@@ -186,6 +187,9 @@ def _verdict(numbers: dict[str, float]) -> Finding:
     )
     if numbers["p_value"] > CONFIDENT:
         advice = "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
+        return Finding("selection questions", "note", f"{facts}. {advice}")
+    if numbers["option_mass"] < 0.5:
+        advice = "Most answers are no letters at all, so what the letters say is not to be trusted. Keep alpha = 0"
         return Finding("selection questions", "note", f"{facts}. {advice}")
     if numbers["prob_right"] < 0.6:
         advice = "There is a signal, but a faint one: usable in small doses, look at an alpha sweep first"

@@ -4,15 +4,9 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from padlab.lm.logprobs import (
-    can_share,
-    head_is_known,
-    make_batch,
-    mean_logprobs,
-    next_token_logprobs,
-    score_ids,
-    token_logprobs,
-)
+from padlab.lm.batches import make_batch, make_tree
+from padlab.lm.head import apply_head, head_is_known, picked_logprobs
+from padlab.lm.logprobs import can_share, mean_logprobs, next_token_logprobs, score_ids, token_logprobs
 
 SIZE = {"vocab_size": 120, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -124,6 +118,52 @@ def test_broken_weights_are_reported_not_returned():
 
 
 def test_next_token_is_a_distribution(model):
-    logps = next_token_logprobs(model, PROMPTS)
+    logps = next_token_logprobs(model, PROMPTS).detach()
     assert logps.exp().sum(-1) == pytest.approx([1, 1, 1], abs=1e-5)
     assert float(logps[1, 24]) == pytest.approx(plain(model, PROMPTS[1], [24])[0], abs=1e-4)
+
+
+def test_16_bit_heads_are_widened_in_chunks(monkeypatch):
+    model = build("llama").to(torch.bfloat16)
+    hidden = torch.randn(3, 32, dtype=torch.bfloat16)
+    monkeypatch.setattr("padlab.lm.head.VOCABULARY_CHUNK", 50)  # 120 rows: the last chunk is short
+    expected = hidden.double() @ model.lm_head.weight.double().T
+    assert apply_head(model, hidden).dtype == torch.float32
+    assert torch.allclose(apply_head(model, hidden).double(), expected, atol=1e-5)
+    assert head_is_known(model)
+
+
+QUESTIONS = [[3, 4, 5, 20, 21, 8], [3, 4, 5, 21, 20, 8, 9], [3, 4], [7, 7, 7]]
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_questions_in_a_tree_are_answered_as_alone(model, share):
+    found = next_token_logprobs(model, QUESTIONS, share=share)
+    for question, row in zip(QUESTIONS, found, strict=True):
+        logits = model(input_ids=torch.tensor([question])).logits[0, -1]
+        assert torch.allclose(row, logits.log_softmax(-1), atol=1e-4)
+
+
+def test_common_beginnings_stand_once():
+    tree = make_tree([QUESTIONS], share=True)
+    assert tree.input_ids.shape == (1, 13)  # 6, 4 more, none, 3 more
+    assert tree.position_ids[0, tree.column].tolist() == [len(q) - 1 for q in QUESTIONS]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2"])
+def test_the_chunked_head_gives_the_plain_gradient(monkeypatch, family, frozen):
+    """Against autograd through all logits at once; for a frozen head only what lies below it gets a gradient."""
+    model = build(family)
+    monkeypatch.setattr("padlab.lm.head.LOGITS_AT_ONCE", 300)  # two or three rows of 120 at once
+    head = model.get_output_embeddings().weight
+    if frozen:
+        model.get_output_embeddings().weight = torch.nn.Parameter(head.detach().clone(), requires_grad=False)
+    hidden = torch.randn(7, 32, requires_grad=True)
+    targets, weights = torch.arange(7) * 3, torch.linspace(-1, 2, 7)
+    wanted = [hidden, *(p for p in model.get_output_embeddings().parameters() if p.requires_grad)]
+    ours = torch.autograd.grad((weights * picked_logprobs(model, hidden, targets)).sum(), wanted)
+    logits = apply_head(model, hidden).double()
+    theirs = torch.autograd.grad((weights * logits.log_softmax(-1)[torch.arange(7), targets]).sum(), wanted)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -17,6 +17,7 @@ from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
 from padlab.phases import trainer as module
+from padlab.phases.checkpoints import MARKER
 from padlab.phases.rewards import add_rewards, candidate_ids
 from padlab.phases.trainer import PADConfig, PADTrainer, distill, last_complete, training_examples
 from padlab.runs import lock, save_table
@@ -474,7 +475,7 @@ def test_training_resumes_from_the_last_complete_checkpoint(tiny, table, tmp_pat
     newest = folder / "checkpoints" / "checkpoint-4"
     assert last_complete(folder / "checkpoints") == str(newest)
     if damage != "none":
-        (newest / module.MARKER).unlink()
+        (newest / MARKER).unlink()
         (file,) = newest.glob("*model.safetensors")
         file.write_bytes(file.read_bytes()[:100]) if "cut" in damage else file.unlink()
         assert last_complete(folder / "checkpoints") == str(newest.with_name("checkpoint-3"))
@@ -545,3 +546,12 @@ def test_killed_at_random_points_the_weights_are_those_of_the_unbroken_run(kille
     deaths = killer.finish(code("broken"), [draw.randint(2, events - 2 * k) for k in range(4)])
     assert deaths >= 2
     assert same(load_file(tmp_path / "broken.safetensors"), load_file(tmp_path / "whole.safetensors"), 1e-6)
+
+
+def test_full_training_of_bf16_weights_moves_them_at_the_papers_rate(tiny, table):
+    student = tiny[1].around(copy.deepcopy(tiny[1].model).to(torch.bfloat16), "bf16")
+    trained = distill(student, table, peft_config=None, learning_rate=8e-7, num_train_epochs=1)
+    pairs = zip(student.model.parameters(), trained.model.parameters(), strict=True)
+    moved = [float((a.float() != b.float()).float().mean()) for a, b in pairs]
+    assert min(moved) > 0.5
+    assert student.model.dtype == torch.bfloat16
