@@ -16,6 +16,9 @@ The public names, in the order of the method:
     rank_agreement, compare               evaluation: before and after
     fresh_samples                         evaluation: what the student writes now
     examine                               can this model be a teacher?
+    with_judge, prepare_judge             an adapter that answers selection questions
+    judge_quality, make_pairs             ... and how well it does
+    alpha_sweep, ranking_metrics          does calibration bring the ranking nearer to a reference?
     check_candidates, to_trl, from_trl    the table that flows through the phases
     free                                  give memory back
 
@@ -27,7 +30,7 @@ from importlib import import_module as _import_module
 __version__ = "0.1.0"
 
 _PLACES = {
-    "padlab.lm.models": ("LanguageModel", "load_model", "load_pair", "pruned", "free"),
+    "padlab.lm.models": ("LanguageModel", "load_model", "load_pair", "pruned", "with_judge", "free"),
     "padlab.lm.presets": ("PRESETS", "Preset"),
     "padlab.prompts": ("load_prompts",),
     "padlab.candidates": ("check_candidates", "to_trl", "from_trl"),
@@ -42,6 +45,8 @@ _PLACES = {
     "padlab.phases.trainer": ("PADConfig", "PADTrainer", "distill"),
     "padlab.study.agreement": ("rank_agreement", "compare", "fresh_samples"),
     "padlab.study.doctor": ("examine",),
+    "padlab.study.judge": ("prepare_judge", "judge_quality", "make_pairs"),
+    "padlab.study.sweeps": ("alpha_sweep", "ranking_metrics"),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 __all__ = sorted([*_PLACE_OF, "__version__"])

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from padlab.bundled import bundled
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -38,7 +40,7 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     if isinstance(source, str | Path):
-        path = bundled(str(source)) if str(source) in SPLITS else Path(source).expanduser()
+        path = bundled(f"prompts/{source}.jsonl") if str(source) in SPLITS else Path(source).expanduser()
         rows: Any = read_jsonl(path)
         where = path.name
     else:
@@ -49,16 +51,6 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
     _check_ids(rows, where)
     keep = [k for k in ("id", "category", "prompt") if all(k in r for r in rows)]
     return Dataset.from_list([{k: r[k] for k in keep} for r in rows])
-
-
-def bundled(split: str) -> Path:
-    """Path of a bundled prompt file, in a checkout or in an installed wheel."""
-    here = Path(__file__).parent
-    places = (here / "_data" / "prompts", here.parent / "data" / "prompts")
-    for folder in places:
-        if (folder / f"{split}.jsonl").exists():
-            return folder / f"{split}.jsonl"
-    raise FileNotFoundError(f"{split}.jsonl is in none of {[str(p) for p in places]}; reinstall padlab")
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:

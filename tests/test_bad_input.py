@@ -14,7 +14,7 @@ from tokenizers import normalizers
 
 import padlab
 from padlab.lm.models import LanguageModel
-from padlab.phases import calibration, rewards, sampling
+from padlab.phases import questions, rewards, sampling
 from padlab.runs import load_table, save_table
 from padlab.show.html import responses
 
@@ -144,7 +144,7 @@ CASES = {
         lambda w: padlab.add_selection_probs(
             w.rows(**text_cells("word " * 150, "other " * 150, "c")), w.teacher, "n-way"
         ),
-        r"row 1: the selection question has \d+ tokens, more than the context.*use method='pairwise', fewer or shorter",
+        r"row 1: the selection question has \d+ tokens, more than the context.*use method='pairwise'",
     ),
     # settings
     "n = 0": (lambda w: w.sample(n=0), "n must be at least 2"),
@@ -237,7 +237,7 @@ def test_the_message_names_place_and_remedy_and_nothing_is_lost(world, case, mon
     for module, model_call in (
         (sampling, "generate_rows"),
         (rewards, "score_ids"),
-        (calibration, "next_token_logprobs"),
+        (questions, "next_token_logprobs"),
     ):
         monkeypatch.setattr(module, model_call, None)  # whatever is asked of a model again would fail
     assert list(world.all()) == first

@@ -5,7 +5,8 @@ import json
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
 
-from padlab.prompts import bundled, load_prompts, read_jsonl
+from padlab.bundled import bundled
+from padlab.prompts import load_prompts, read_jsonl
 
 TEXTS = [
     "Why is the sky blue?",
@@ -46,7 +47,7 @@ def test_a_system_message_goes_in_front_of_the_prompt():
 def test_bundled_splits_load_with_ids_and_categories_in_file_order():
     table = load_prompts("heldout", limit=5)
     assert table.column_names == ["id", "category", "prompt"]
-    first = [json.loads(line) for line in bundled("heldout").read_text(encoding="utf-8").splitlines()[:5]]
+    first = [json.loads(line) for line in bundled("prompts/heldout.jsonl").read_text(encoding="utf-8").splitlines()[:5]]
     assert list(table) == [{k: row[k] for k in table.column_names} for row in first]
 
 

@@ -134,7 +134,7 @@ def can_share(model: Any, prompts: Sequence[Ids] = (), responses: Sequence[Seque
         try:
             plain, packed = (token_logprobs(model, make_batch(*sample, share)) for share in (False, True))
             _sharing[model] = torch.allclose(plain, packed, atol=1e-4 if model.dtype == torch.float32 else 0.1)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, FloatingPointError):
             _sharing[model] = False
     window = getattr(model.config, "sliding_window", None)
     longest = max((len(p) + max(map(len, g)) for p, g in zip(prompts, responses, strict=True)), default=0)

@@ -17,6 +17,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from padlab.bundled import bundled
 from padlab.lm.adapters import with_adapter
 from padlab.lm.embedded import embedded_path, load_gguf
 from padlab.lm.presets import PRESETS, Preset
@@ -34,6 +35,7 @@ class LanguageModel:
         name: short, for figures.
         source: what `load_model` was given, plus what was done to it; goes into manifests.
         history: the training log, if this model came out of `padlab.distill`.
+        judge: the same model with an adapter that answers selection questions, and nothing else (`with_judge`).
     """
 
     model: Any
@@ -41,6 +43,7 @@ class LanguageModel:
     name: str
     source: str = ""
     history: tuple[dict[str, float], ...] = ()
+    judge: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -63,12 +66,13 @@ class LanguageModel:
 
     def weights_hash(self) -> str:
         """Sixteen hex digits of the weights (name, shape, first and last values, sum of every tensor)."""
-        digest = hashlib.sha256()
-        for key, value in sorted(self.model.state_dict().items()):
-            flat = value.detach().flatten()
-            sample = [float(flat[0]), float(flat[-1]), float(flat.double().sum())] if flat.numel() else []
-            digest.update(repr((key, tuple(value.shape), sample)).encode())
-        return digest.hexdigest()[:16]
+        return _hash_of(self.model.state_dict())
+
+    def judge_hash(self) -> str:
+        """Sixteen hex digits of the judge adapter, "none" without one."""
+        if self.judge is None:
+            return "none"
+        return _hash_of({k: v for k, v in self.judge.state_dict().items() if "lora_" in k or "modules_to_save" in k})
 
     def describe(self) -> dict[str, str]:
         """What a manifest records of this model."""
@@ -82,8 +86,9 @@ class LanguageModel:
         }
 
     def around(self, model: Any, note: str, history: tuple[dict[str, float], ...] = ()) -> LanguageModel:
-        """The same tokenizer and name around other weights; the note is added to the source."""
-        return replace(self, model=model, source="; ".join(filter(None, (self.source, note))), history=history)
+        """The same tokenizer and name around other weights, without judge; the note is added to the source."""
+        source = "; ".join(filter(None, (self.source, note)))
+        return replace(self, model=model, source=source, history=history, judge=None)
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors; the adapter alone for a peft model) and tokenizer to a folder."""
@@ -134,7 +139,8 @@ def load_pair(
     """(teacher, student) of a preset: "tiny", "embedded", "classroom", "classroom-qwen", "paper", "paper-llama".
 
     Args:
-        preset: see `padlab.PRESETS` for models, settings and where the settings come from.
+        preset: see `padlab.PRESETS` for models, settings and where the settings come from. The teacher of "embedded"
+            has padlab's judge adapter, which answers selection questions and nothing else.
         dtype, device: as in `load_model`.
 
     >>> teacher, student = load_pair("tiny")
@@ -147,8 +153,24 @@ def load_pair(
         return LanguageModel(*built[0], "tiny teacher", "tiny"), LanguageModel(*built[1], "tiny student", "tiny")
     teacher = load_model(chosen.teacher, dtype=dtype, device=device)
     if chosen.keep_blocks:
-        return teacher, pruned(teacher, chosen.keep_blocks)
+        return with_judge(teacher, bundled("judge")), pruned(teacher, chosen.keep_blocks)
     return teacher, load_model(chosen.student, dtype=dtype, device=device)
+
+
+def with_judge(model: LanguageModel, folder: str | os.PathLike | None) -> LanguageModel:
+    """The same model with an adapter that answers its selection questions; rewards and samples stay the model's own.
+
+    Args:
+        model: the teacher.
+        folder: a peft adapter made for this model (e.g. by `padlab.prepare_judge`); None takes a judge away.
+
+    Raises:
+        ValueError: the adapter was made for another model.
+
+    >>> with_judge(load_pair("tiny")[0], None).judge_hash()
+    'none'
+    """
+    return replace(model, judge=None if folder is None else with_adapter(model.model, folder))
 
 
 def get_preset(name: str) -> Preset:
@@ -180,6 +202,15 @@ def free() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _hash_of(weights: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(weights.items()):
+        flat = value.detach().flatten()
+        sample = [float(flat[0]), float(flat[-1]), float(flat.double().sum())] if flat.numel() else []
+        digest.update(repr((key, tuple(value.shape), sample)).encode())
+    return digest.hexdigest()[:16]
 
 
 @contextmanager

@@ -1,14 +1,14 @@
-"""Phase 2b: ask the model a multiple-choice question over the responses, in all orders, and mix by alpha.
+"""Phase 2b: selection probabilities from multiple-choice questions in all orders, and mixing them in by alpha.
 
 Pairwise, every pair is asked in both orders; averaging the two log-odds removes an additive preference for a letter
-exactly. N-way, all n rotations of a canonical order (responses sorted by text) are asked. Lines of a prompt or response
-are quoted with "> ", so that nothing in them can look like the header of another option.
+exactly. N-way, all n rotations of a canonical order (responses sorted by text) are asked.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +18,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from padlab.candidates import add_columns, check_candidates
-from padlab.lm.chat import encode_chat, encode_text
-from padlab.lm.logprobs import next_token_logprobs
 from padlab.lm.models import LanguageModel
+from padlab.phases.questions import LETTERS, Answers, Ask, ask_model, cut, question
 from padlab.phases.rewards import fingerprint
 from padlab.runs import in_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-QUESTIONS_PER_ROW = 12  # those that begin alike share a row of the batch
+METHODS = ("pairwise", "n-way")
+AVERAGES = ("log-odds", "probability")
+ENOUGH_MASS = 0.5  # confident: at least so much probability on the letters ...
+ENOUGH_CONSISTENCY = 2 / 3  # ... and so large a share of orders that choose the same
+COLUMNS = ("selection_prob", "option_mass", "none_mass", "position_bias", "order_consistency", "confident")
 
 
-def calibrate(reward: Any, selection_prob: Any, alpha: float) -> Float[Tensor, "*batch items"]:
+def calibrate(
+    reward: Any, selection_prob: Any, alpha: float, *, standardise: bool = False
+) -> Float[Tensor, "*batch items"]:
     """Calibrated reward = (1 - alpha) * reward + alpha * log p_sel.
 
     Args:
@@ -40,6 +44,8 @@ def calibrate(reward: Any, selection_prob: Any, alpha: float) -> Float[Tensor, "
             alpha = 0.
         alpha: weight of the selection probability, 0 to 1. alpha = 0 gives the raw reward, alpha = 1 log p_sel alone.
             The released code's alpha weights the likelihood instead: theirs = 1 - ours.
+        standardise: give log p_sel the mean and standard deviation of the rewards of its prompt first, so that alpha
+            weighs two terms of one scale; the method does not. Where log p_sel is the same for all, it says nothing.
 
     Returns:
         nats, same shape. A probability of 0 counts as the smallest positive float32, so that scores stay finite.
@@ -62,7 +68,8 @@ def calibrate(reward: Any, selection_prob: Any, alpha: float) -> Float[Tensor, "
         raise ValueError(f"reward {tuple(reward.shape)} and selection_prob {tuple(chosen.shape)} differ in shape")
     if bool((chosen < 0).any()):
         raise ValueError("selection_prob must not be negative")
-    return (1 - alpha) * reward + alpha * chosen.clamp_min(torch.finfo(torch.float32).tiny).log()
+    said = chosen.clamp_min(torch.finfo(torch.float32).tiny).log()
+    return (1 - alpha) * reward + alpha * (_like(said, reward) if standardise else said)
 
 
 def add_selection_probs(
@@ -70,122 +77,133 @@ def add_selection_probs(
     model: LanguageModel,
     method: str = "pairwise",
     *,
+    average: str = "log-odds",
     votes: bool = False,
+    max_response_tokens: int | None = None,
+    ask: Ask = question,
     folder: str | Path | None = None,
     shard_size: int = 16,
 ) -> Dataset:
-    """Add `selection_prob`, `option_mass` and `position_bias` by asking the model which response is best.
+    """Add `selection_prob` and what tells whether to believe it, by asking the model which response is best.
 
     Args:
         candidates: table with `prompt` and `responses`.
-        model: who is asked (the teacher).
+        model: who is asked (the teacher). If it has a judge adapter (`padlab.with_judge`), that one answers.
         method: "pairwise" (every pair, both orders; (2/n) x mean over opponents) or "n-way" (all n rotations).
+        average: over the orders. "log-odds" removes an additive preference for a letter exactly, but one very sure
+            order can outweigh the other; "probability" lets each order count the same, but leaves part of the bias:
+            a letter that is always chosen drives every probability to 1/n.
         votes: also add `selection_votes`, n x n probabilities, what `bootstrap_preference` needs: pairwise, entry i, j
             is the probability of choosing i when i stands first and j second (diagonal 0.5); n-way, row r is the
             answer to rotation r, in the order of the responses.
+        max_response_tokens: longer responses are cut there, all at the same length, and end in "[…]".
+        ask: your own question text: a function of prompt and options, whose options have the letters A, B, ...
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts per piece.
 
     Returns:
-        The table with n floats per row (sum 1), the mean probability that the answer is an option letter at all (low
-        values mean that the question was not understood), and P(first option) - 1/n before orders are averaged.
+        The table with, per row: `selection_prob` (n floats, sum 1); `option_mass` (mean probability that the answer is
+        an option letter at all) and `none_mass` (that it begins with "None"); `position_bias` (P(first option) - 1/n
+        before orders are averaged); `order_consistency` (pairwise: share of pairs won by the same response in both
+        orders; n-way: share of rotations whose first choice is the first choice of all); `confident` (option mass at
+        least 1/2 and order consistency at least 2/3).
 
     Raises:
         ValueError: an unknown method, an option letter that is not one token for this model, a question longer than
             the context (names the row).
         FloatingPointError: the model's logits are not finite.
     """
-    if method not in ("pairwise", "n-way"):
+    if method not in METHODS:
         raise ValueError(f"method must be 'pairwise' or 'n-way', got {method!r}")
+    if average not in AVERAGES:
+        raise ValueError(f"average must be 'log-odds' or 'probability', got {average!r}")
     candidates = check_candidates(candidates)
-    ask = _pairwise if method == "pairwise" else _n_way
+    pool = partial(_pairwise if method == "pairwise" else _n_way, average=average)
 
     def work(piece: Sequence[int]) -> list[dict[str, Any]]:
-        return [_named(row, ask, model, candidates[row]["prompt"], candidates[row]["responses"]) for row in piece]
+        return [_ask_row(row, model, candidates[row], method, pool, max_response_tokens, ask) for row in piece]
 
-    settings = {"model": model.describe(), "method": method}
+    settings = {"model": model.describe(), "method": method, "average": average, "cut": max_response_tokens}
+    settings |= {"judge": model.judge_hash(), "question": ask("prompt", ["first", "second"])}
     settings["candidates"] = fingerprint(list(candidates["prompt"]), list(candidates["responses"]))
     rows = in_shards(
         range(len(candidates)), work, stage="select", settings=settings, folder=folder, shard_size=shard_size
     )
-    names = ["selection_prob", "option_mass", "position_bias", *(["selection_votes"] if votes else [])]
+    names = [*COLUMNS, *(["selection_votes"] if votes else [])]
     return check_candidates(add_columns(candidates, {name: [row[name] for row in rows] for name in names}))
 
 
-def question(prompt: str, responses: Sequence[str]) -> str:
-    """The text of a multiple-choice question; quoted lines cannot pass for option headers.
+def orders_of(n: int, method: str, texts: Sequence[str]) -> list[list[int]]:
+    """The orders in which n responses are listed: every pair both ways, or all rotations of the sorted texts.
 
-    >>> print(question("Hi", ["Hello", "No\\n[A]"]).split("\\n")[-1])
-    Which answer is better? Reply with one letter, A or B.
+    >>> orders_of(2, "n-way", ["b", "a"])
+    [[1, 0], [0, 1]]
     """
-    letters = LETTERS[: len(responses)]
-    options = "\n\n".join(f"[{letter}]\n{_quote(text)}" for letter, text in zip(letters, responses, strict=True))
-    named = f"{', '.join(letters[:-1])} or {letters[-1]}"
-    which = "better" if len(letters) == 2 else "best"
-    return f"Question:\n{_quote(prompt)}\n\n{options}\n\nWhich answer is {which}? Reply with one letter, {named}."
+    if method == "pairwise":
+        return [[i, j] for i in range(n) for j in range(n) if i != j]
+    order = sorted(range(n), key=lambda k: texts[k])
+    return [[order[(k + r) % n] for k in range(n)] for r in range(n)]
 
 
-def letter_logprobs(
-    model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]]
-) -> tuple[Float[Tensor, "orders options"], Float[Tensor, " orders"]]:
-    """(log-probability of each letter renormalised over the letters, total mass on the letters) for each order.
-
-    A letter's probability sums its variants with and without a leading space, where they are single tokens.
-    """
-    ids = [encode_chat(model.tokenizer, question(prompt, texts)) for texts in orders]
-    longest = max(map(len, ids))
-    if longest + 1 > model.max_length:
-        raise ValueError(
-            f"the selection question has {longest} tokens, more than the context of {model.name} ({model.max_length}); "
-            "use method='pairwise', fewer or shorter responses"
-        )
-    tokens = [letter_tokens(model, letter) for letter in LETTERS[: len(orders[0])]]
-    with torch.no_grad():
-        logps = torch.cat([next_token_logprobs(model.model, ids[k : k + QUESTIONS_PER_ROW]).cpu()
-                           for k in range(0, len(ids), QUESTIONS_PER_ROW)])  # fmt: skip
-    letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
-    mass = letters.logsumexp(-1)
-    return letters - mass[:, None], mass.exp()
+def _ask_row(
+    row: int, model: LanguageModel, entry: Any, method: str, pool: Any, limit: int | None, ask: Ask
+) -> dict[str, Any]:
+    texts = entry["responses"]
+    n = len(texts)
+    if n < 2:
+        alone = {"selection_prob": [1.0], "option_mass": 1.0, "none_mass": 0.0, "position_bias": 0.0}
+        return {**alone, "order_consistency": 1.0, "confident": False, "selection_votes": [[1.0]]}
+    if n > len(LETTERS) and method == "n-way":
+        raise ValueError(f"row {row}: {n} responses, but only {len(LETTERS)} letters; use 'pairwise'")
+    try:
+        shown = [cut(model.tokenizer, text, limit) for text in texts]
+        orders = orders_of(n, method, shown)
+        answers = ask_model(model, entry["prompt"], [[shown[k] for k in order] for order in orders], ask)
+    except (ValueError, FloatingPointError) as error:
+        raise type(error)(f"row {row}: {error}") from None
+    found = {**pool(answers, orders, shown), **_health(answers)}
+    enough = found["option_mass"] >= ENOUGH_MASS and found["order_consistency"] >= ENOUGH_CONSISTENCY
+    return {**found, "confident": enough}
 
 
-def letter_tokens(model: LanguageModel, letter: str) -> list[int]:
-    """Ids of the single tokens that read as this letter: "A" and " A".
-
-    Raises:
-        ValueError: neither is one token.
-    """
-    found = {tuple(encode_text(model.tokenizer, text)) for text in (letter, f" {letter}")}
-    single = sorted(ids[0] for ids in found if len(ids) == 1)
-    if not single:
-        raise ValueError(
-            f"option letter {letter!r} is not a single token for {model.name}; it cannot be asked this way"
-        )
-    return single
-
-
-def _pairwise(model: LanguageModel, prompt: str, responses: Sequence[str]) -> dict[str, Any]:
-    n = len(responses)
-    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
-    logps, mass = letter_logprobs(model, prompt, [(responses[i], responses[j]) for i, j in pairs])
-    votes = torch.zeros(n, n, dtype=torch.float64)  # log-odds of i over j with i first
-    for (i, j), row in zip(pairs, logps, strict=True):
-        votes[i, j] = row[0] - row[1]
-    beats = torch.sigmoid((votes - votes.T) / 2)  # the letter's own log-odds cancel
-    beats.fill_diagonal_(0)
-    chosen = _shared((2 / n) * beats.sum(1) / (n - 1), responses)
-    return _result(chosen, mass, logps[:, 0].exp().mean() - 0.5, torch.sigmoid(votes))
+def _pairwise(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[str], average: str) -> dict[str, Any]:
+    n = len(texts)
+    odds = torch.zeros(n, n, dtype=torch.float64)  # log-odds of i over j when i stands first
+    for (i, j), row in zip(orders, answers.logps, strict=True):
+        odds[i, j] = row[0] - row[1]
+    first = torch.sigmoid(odds)
+    beats = torch.sigmoid((odds - odds.T) / 2) if average == "log-odds" else (first + 1 - first.T) / 2
+    beats.fill_diagonal_(0)  # in the log-odds the letter's own part has cancelled
+    i, j = torch.triu_indices(n, n, 1)
+    return {
+        "selection_prob": _shared((2 / n) * beats.sum(1) / (n - 1), texts).tolist(),
+        "order_consistency": float(((odds[i, j] > 0) == (odds[j, i] < 0)).double().mean()),
+        "selection_votes": first.tolist(),
+    }
 
 
-def _n_way(model: LanguageModel, prompt: str, responses: Sequence[str]) -> dict[str, Any]:
-    n = len(responses)
-    order = sorted(range(n), key=lambda k: responses[k])
-    turns = [[order[(k + r) % n] for k in range(n)] for r in range(n)]
-    logps, mass = letter_logprobs(model, prompt, [[responses[k] for k in turn] for turn in turns])
+def _n_way(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[str], average: str) -> dict[str, Any]:
+    n = len(texts)
     votes = torch.zeros(n, n, dtype=torch.float64)
-    for r, turn in enumerate(turns):
-        votes[r, turn] = logps[r]
-    chosen = torch.softmax(_shared(votes.mean(0), responses), -1)
-    return _result(chosen, mass, logps[:, 0].exp().mean() - 1 / n, votes.exp())
+    for r, order in enumerate(orders):
+        votes[r, list(order)] = answers.logps[r]
+    pooled = votes.mean(0) if average == "log-odds" else votes.exp().mean(0).log()
+    chosen = torch.softmax(_shared(pooled, texts), -1)
+    best = (chosen >= chosen.max() - 1e-12)[votes.argmax(-1)]
+    return {
+        "selection_prob": chosen.tolist(),
+        "order_consistency": float(best.double().mean()),
+        "selection_votes": votes.exp().tolist(),
+    }
+
+
+def _health(answers: Answers) -> dict[str, float]:
+    """Means over the orders."""
+    return {
+        "option_mass": statistics.fmean(answers.mass.tolist()),
+        "none_mass": statistics.fmean(answers.none.tolist()),
+        "position_bias": float(answers.logps[:, 0].exp().mean() - 1 / answers.logps.shape[1]),
+    }
 
 
 def _shared(values: Float[Tensor, " items"], texts: Sequence[str]) -> Float[Tensor, " items"]:
@@ -194,28 +212,12 @@ def _shared(values: Float[Tensor, " items"], texts: Sequence[str]) -> Float[Tens
     return (same * values).sum(-1) / same.sum(-1)
 
 
-def _result(probabilities: Tensor, mass: Tensor, bias: Tensor, votes: Tensor) -> dict[str, Any]:
-    return {
-        "selection_prob": probabilities.tolist(),
-        "option_mass": statistics.fmean(mass.tolist()),
-        "position_bias": float(bias),
-        "selection_votes": votes.tolist(),
-    }
-
-
-def _named(row: int, ask: Any, model: LanguageModel, prompt: str, responses: Sequence[str]) -> dict[str, Any]:
-    if len(responses) < 2:
-        return {"selection_prob": [1.0], "option_mass": 1.0, "position_bias": 0.0, "selection_votes": [[1.0]]}
-    if len(responses) > len(LETTERS) and ask is _n_way:
-        raise ValueError(f"row {row}: {len(responses)} responses, but only {len(LETTERS)} letters; use 'pairwise'")
-    try:
-        return ask(model, prompt, responses)
-    except (ValueError, FloatingPointError) as error:
-        raise type(error)(f"row {row}: {error}") from None
-
-
-def _quote(text: str) -> str:
-    return "\n".join(f"> {line}" for line in text.splitlines() or [""])
+def _like(values: Float[Tensor, "*batch items"], pattern: Float[Tensor, "*batch items"]) -> Tensor:
+    """Values with the mean and (population) standard deviation of a pattern over the last axis."""
+    centred = values - values.mean(-1, keepdim=True)
+    spread = centred.std(-1, keepdim=True, correction=0)
+    scale = torch.where(spread > 1e-6, pattern.std(-1, keepdim=True, correction=0) / spread.clamp_min(1e-6), 0.0)
+    return pattern.mean(-1, keepdim=True) + scale * centred
 
 
 def _finite(values: Any, name: str) -> Float[Tensor, "*batch items"]:

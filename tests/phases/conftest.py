@@ -2,13 +2,19 @@
 
 import copy
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from padlab.lm.models import LanguageModel
+from padlab.phases import questions
+from padlab.phases.questions import LETTERS, letter_tokens
 
 SERVER = '''
 import contextlib, json, os, signal, sys, traceback
@@ -103,3 +109,41 @@ def killer():
     yield made
     made.process.stdin.close()
     made.process.wait(timeout=30)
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """A function that makes every model answer by a known rule."""
+
+    def ask_by_rule(model, strength, bias=(), other=0.0):
+        """Make every model answer by rule: logit of a letter = strength of the text beside it + bias of the letter.
+
+        All other tokens together have the logit `other`. Returns the list of (letters' texts, probabilities, mass).
+        """
+        asked = []
+        variants = [letter_tokens(model, letter) for letter in LETTERS[:8]]
+
+        def answer(network, prompts):
+            rows = []
+            for ids in prompts:
+                text = model.tokenizer.decode(ids)
+                blocks = re.findall(r"^\[([A-Z])\]\n((?:> .*\n)+)", text, flags=re.M)
+                bodies = [body.strip("\n").split("\n") for _, body in blocks]
+                options = ["\n".join(line[2:] for line in body) for body in bodies]
+                assert [letter for letter, _ in blocks] == list(LETTERS[: len(options)])
+                logits = [strength(t) + (bias[k] if bias else 0.0) for k, t in enumerate(options)]
+                total = np.exp(logits).sum() + math.exp(other)
+                row = torch.full((len(model.tokenizer),), -60.0)
+                for k, logit in enumerate(logits):
+                    for share, token in zip((0.7, 0.3), variants[k], strict=False):
+                        part = share if len(variants[k]) > 1 else 1.0
+                        row[token] = logit + math.log(part) - math.log(total)
+                rows.append(row)
+                mass = np.exp(logits).sum() / total
+                asked.append((options, np.exp(logits) / np.exp(logits).sum(), mass))
+            return torch.stack(rows)
+
+        monkeypatch.setattr(questions, "next_token_logprobs", answer)
+        return asked
+
+    return ask_by_rule

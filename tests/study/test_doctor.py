@@ -6,10 +6,11 @@ import pytest
 import torch
 from tokenizers import normalizers
 
+import padlab
 from padlab.lm.models import LanguageModel
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
-from padlab.phases import calibration
-from padlab.phases.calibration import letter_tokens
+from padlab.phases import questions
+from padlab.phases.questions import letter_tokens
 from padlab.study.doctor import PROBE, Finding, examine, memory_estimate, pair_notes, selection_probe
 
 TOPICS = ["chat template", "end of turn", "pad token", "text is not control", "option letters"]
@@ -46,7 +47,7 @@ def answering(monkeypatch, model, strength):
             row[second] = strength if options[1] == right[question] else 0.0
         return rows.log_softmax(-1)
 
-    monkeypatch.setattr(calibration, "next_token_logprobs", answer)
+    monkeypatch.setattr(questions, "next_token_logprobs", answer)
 
 
 def test_random_weights_are_no_teacher_for_calibration(tiny):
@@ -68,7 +69,7 @@ def test_the_numbers_are_those_of_the_questions(tiny):
         for s in (1, 5)
         for k, (q, a) in enumerate(PROBE)
     ]
-    asked = calibration.add_selection_probs(rows, tiny[0])
+    asked = padlab.add_selection_probs(rows, tiny[0])
     assert len(asked) == 24
     assert found["prob_right"] == pytest.approx(sum(p[0] for p in asked["selection_prob"]) / 24)
     assert found["selection_accuracy"] == sum(p[0] > p[1] for p in asked["selection_prob"]) / 24

@@ -1,0 +1,208 @@
+"""Sweeps over cached columns: does mixing in the selection probability bring the ranking nearer to a reference?
+
+No function here calls a model. Everything works on a candidates table with `teacher_reward` and `selection_prob`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import kendalltau
+
+from padlab.candidates import check_candidates
+from padlab.phases.calibration import calibrate
+from padlab.study.agreement import Estimate, estimate
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+METRICS = ("kendall_tau", "top1", "ndcg")
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class AlphaSweep:
+    """Agreement with a reference at each alpha, prompt by prompt.
+
+    Args:
+        alphas: K values, rising.
+        per_prompt: metric -> K x prompts (NaN where undefined).
+    """
+
+    alphas: tuple[float, ...]
+    per_prompt: dict[str, Float[np.ndarray, "alphas prompts"]]
+
+    def estimates(self, metric: str = "kendall_tau") -> list[Estimate]:
+        """Mean and 95 % interval over prompts at each alpha."""
+        return [estimate(values) for values in self.per_prompt[metric]]
+
+    def best(self, metric: str = "kendall_tau") -> float:
+        """The alpha with the highest mean; the lowest such alpha where several tie."""
+        return self.alphas[int(np.nanmean(self.per_prompt[metric], axis=1).argmax())]
+
+    def gain(self, metric: str = "kendall_tau", over: float = 0.0, seed: int = 0) -> Estimate:
+        """What a chosen alpha gains over a fixed one, paired by prompt, without the luck of having chosen.
+
+        The prompts are dealt into 5 folds; on each fold the alpha is the best of the other four.
+
+        Args:
+            metric: one of `METRICS`.
+            over: the alpha to compare with, e.g. 0 (reward alone) or 1 (selection alone); must be in the sweep.
+            seed: deals the prompts.
+
+        Raises:
+            ValueError: `over` is not one of the sweep's alphas.
+        """
+        if over not in self.alphas:
+            raise ValueError(f"alpha {over} is not in the sweep; there are {', '.join(f'{a:g}' for a in self.alphas)}")
+        values, gains = self.per_prompt[metric], np.full(self.per_prompt[metric].shape[1], np.nan)
+        fold = np.random.default_rng(seed).permutation(values.shape[1]) % FOLDS
+        for part in range(min(FOLDS, values.shape[1])):
+            chosen = np.nanmean(values[:, fold != part], axis=1).argmax()
+            gains[fold == part] = (values[chosen] - values[self.alphas.index(over)])[fold == part]
+        return estimate(gains)
+
+    def __str__(self) -> str:
+        lines = ["alpha  " + "".join(f"{m:28}" for m in self.per_prompt)]
+        columns = [self.estimates(m) for m in self.per_prompt]
+        rows = zip(self.alphas, zip(*columns, strict=True), strict=True)
+        return "\n".join([*lines, *(f"{a:5.2f}  " + "".join(f"{e!s:28}" for e in found) for a, found in rows)])
+
+    __repr__ = __str__
+
+
+def alpha_sweep(
+    candidates: Dataset,
+    reference: str | Sequence[Sequence[float]],
+    *,
+    alphas: Sequence[float] | None = None,
+    standardise: bool = False,
+    debias: bool = True,
+) -> AlphaSweep:
+    """Agreement of the calibrated reward with a reference ranking, along alpha.
+
+    Args:
+        candidates: table with `teacher_reward` and `selection_prob` (and `selection_votes` for debias=False).
+        reference: name of a column with n numbers per row, or those numbers; higher is better, ties allowed.
+        alphas: values from 0 to 1, rising; default 0, 0.1, ..., 1.
+        standardise: as in `padlab.calibrate`.
+        debias: False takes the answers to one order of each pair only (as the released code does), from pairwise
+            `selection_votes`, instead of averaging both.
+
+    Returns:
+        AlphaSweep with kendall_tau (tau-b, -1 to 1), top1 (is the first choice one of the reference's best?), ndcg
+        (gain linear in the reference, scaled to 0 to 1 within each prompt; discount 1 / log2(1 + rank)). NaN where the
+        reference does not rank at all.
+
+    Raises:
+        ValueError: missing column, alphas out of range or not rising, a reference of another shape (row named).
+    """
+    alphas = tuple(float(a) for a in (np.linspace(0, 1, 11) if alphas is None else alphas))
+    if not alphas or min(alphas) < 0 or max(alphas) > 1 or (np.diff(alphas) <= 0).any():
+        raise ValueError(f"alphas must rise within [0, 1], got {alphas}")
+    needs = ["teacher_reward", "selection_prob", *([] if debias else ["selection_votes"])]
+    table = check_candidates(candidates, [*needs, *([reference] if isinstance(reference, str) else [])])
+    wanted = _reference(table, reference)
+    found: dict[str, list[list[float]]] = {m: [[] for _ in alphas] for m in METRICS}
+    for entry, truth in zip(table, wanted, strict=True):
+        said = entry["selection_prob"] if debias else one_order(entry["selection_votes"])
+        for k, alpha in enumerate(alphas):
+            score = calibrate(torch.tensor(entry["teacher_reward"]).double(), said, alpha, standardise=standardise)
+            for name, value in ranking_metrics(score.tolist(), truth).items():
+                found[name][k].append(value)
+    return AlphaSweep(alphas, {name: np.array(rows) for name, rows in found.items()})
+
+
+def ranking_metrics(score: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+    """kendall_tau, top1 and ndcg of scores against a reference (higher is better in both); see `alpha_sweep`.
+
+    >>> ranking_metrics([3.0, 2.0, 1.0], [5.0, 4.0, 0.0])
+    {'kendall_tau': 1.0, 'top1': 1.0, 'ndcg': 1.0}
+    """
+    score, reference = np.asarray(score, float), np.asarray(reference, float)
+    spread = reference.max() - reference.min()
+    if spread == 0:
+        return dict.fromkeys(METRICS, math.nan)
+    gain = (reference - reference.min()) / spread
+    discount = 1 / np.log2(2 + np.arange(len(score)))
+    reached = (np.array([gain[score == score[i]].mean() for i in np.argsort(-score)]) * discount).sum()
+    tau = kendalltau(score, reference).statistic if len(set(score)) > 1 else 0.0
+    first = score == score.max()
+    return {
+        "kendall_tau": float(tau),
+        "top1": float((reference[first] == reference.max()).mean()),
+        "ndcg": float(reached / (np.sort(gain)[::-1] * discount).sum()),
+    }
+
+
+def one_order(votes: Sequence[Sequence[float]]) -> list[float]:
+    """Selection probabilities from one order of each pair only, the one in which the table lists them.
+
+    Args:
+        votes: pairwise `selection_votes` of one prompt: entry i, j = P(choose i) when i stands first.
+
+    >>> one_order([[0.5, 0.9], [0.9, 0.5]])
+    [0.9, 0.1]
+    """
+    v = np.asarray(votes, float)
+    n = len(v)
+    beats = np.triu(v, 1) + np.tril(1 - v.T, -1)
+    return [round(float(p), 12) for p in 2 / n * beats.sum(1) / (n - 1)]
+
+
+def like_length(
+    score: Sequence[float], reference: Sequence[float], lengths: Sequence[int], most: float = 1.25
+) -> float:
+    """Share of pairs in the reference's order among those whose lengths differ by at most a factor; ties count 1/2.
+
+    Args:
+        score, reference: n numbers, higher is better; pairs that the reference ties are left out.
+        lengths: n lengths (tokens or characters), > 0.
+        most: longer / shorter, at most; infinity takes all pairs.
+
+    Returns:
+        0 to 1, or NaN where there is no such pair.
+
+    >>> like_length([1.0, 2.0, 9.0], [1.0, 2.0, 0.0], [10, 11, 50])
+    1.0
+    """
+    score, reference, lengths = (np.asarray(x, float) for x in (score, reference, lengths))
+    i, j = np.triu_indices(len(score), 1)
+    ratio = np.maximum(lengths[i], lengths[j]) / np.minimum(lengths[i], lengths[j])
+    wanted = np.sign(reference[i] - reference[j])
+    keep = (wanted != 0) & (ratio <= most)
+    agree = (1 + np.sign(score[i] - score[j]) * wanted)[keep] / 2
+    return float(agree.mean()) if len(agree) else math.nan
+
+
+def calibration_error(confidence: Sequence[float], correct: Sequence[float], bins: int = 10) -> float:
+    """Expected calibration error: mean over choices of |share right - mean confidence| of their bin, 0 to 1.
+
+    Args:
+        confidence: M probabilities given to the choices made.
+        correct: M values, 1 where that choice was right, else 0.
+        bins: bins of equal width over 0 to 1.
+
+    >>> calibration_error([0.9, 0.9], [1, 0])
+    0.4
+    """
+    confidence, correct = np.asarray(confidence, float), np.asarray(correct, float)
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs((correct - confidence)[place == b].sum()) for b in set(place.tolist())]
+    return float(sum(gaps) / len(confidence))
+
+
+def _reference(table: Dataset, reference: str | Sequence[Sequence[float]]) -> list[list[float]]:
+    rows: list[Any] = list(table[reference]) if isinstance(reference, str) else [list(r) for r in reference]
+    if len(rows) != len(table):
+        raise ValueError(f"reference has {len(rows)} rows for {len(table)} prompts")
+    for row, (values, responses) in enumerate(zip(rows, table["responses"], strict=True)):
+        if len(values) != len(responses) or not np.isfinite(np.asarray(values, float)).all():
+            raise ValueError(f"row {row}: reference needs {len(responses)} finite numbers, got {values}; drop that row")
+    return rows

@@ -1,0 +1,130 @@
+"""The question's text and what is read from the answers: letters, other mass, cuts, consistency, averages."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import pre_tokenizers
+
+from padlab.lm.chat import encode_text
+from padlab.lm.models import LanguageModel
+from padlab.phases.calibration import add_selection_probs, calibrate
+from padlab.phases.questions import CUT, ask_model, cut, letter_tokens, rows_of
+
+TEXTS = ["red", "a very long answer\nin two lines", "blue", "漢字 🙂"]
+
+
+def one(model, responses, method, **more):
+    return add_selection_probs([{"prompt": "Which colour?", "responses": responses}], model, method, **more)[0]
+
+
+def test_cuts_are_visible_and_equal(tiny):
+    tokenizer = tiny[0].tokenizer
+    long = "one two three four five six seven"
+    ids = encode_text(tokenizer, long)
+    for limit in range(1, len(ids)):
+        shown = cut(tokenizer, long, limit)
+        assert shown.endswith(CUT)
+        assert long.startswith(shown.removesuffix(CUT))
+    assert cut(tokenizer, long, len(ids)) == long
+    assert cut(tokenizer, long, None) == long
+    with pytest.raises(ValueError, match="max_response_tokens must be at least 1"):
+        cut(tokenizer, long, 0)
+
+
+def test_only_what_is_shown_counts(tiny):
+    same = "x" * 30
+    found = one(tiny[0], [same + " the end", same + " another end"], "pairwise", max_response_tokens=4)
+    assert found["selection_prob"] == [0.5, 0.5]
+
+
+def test_a_cut_lets_long_responses_into_the_context(tiny):
+    rows = [{"prompt": "p", "responses": ["a", "word " * 300]}]
+    with pytest.raises(ValueError, match="max_response_tokens"):
+        add_selection_probs(rows, tiny[0])
+    assert add_selection_probs(rows, tiny[0], max_response_tokens=20)
+
+
+@pytest.mark.parametrize("method", ["pairwise", "n-way"])
+def test_probability_averaging_by_hand(tiny, answering, method):
+    """Against the mean of the probabilities in all orders."""
+    strength = dict(zip(TEXTS, [0.3, -1.1, 2.0, 0.0], strict=True))
+    asked = answering(tiny[0], strength.get, bias=(1.0, 0.0, -0.5, 0.2))
+    found = one(tiny[0], TEXTS, method, average="probability")["selection_prob"]
+    total = np.zeros(4)
+    for texts, p, _ in asked:
+        for text, probability in zip(texts, p, strict=True):
+            total[TEXTS.index(text)] += probability
+    assert found == pytest.approx(total / total.sum(), abs=1e-5)
+
+
+def test_only_log_odds_remove_a_strong_letter_bias(tiny, answering):
+    answering(tiny[0], {"a": 2.0, "b": 0.0}.get, bias=(9.0, 0.0))
+    odds, mean = (
+        one(tiny[0], ["a", "b"], "pairwise", average=a)["selection_prob"][0] for a in ("log-odds", "probability")
+    )
+    assert odds == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-5)
+    assert mean == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", ["pairwise", "n-way"])
+@pytest.mark.parametrize(
+    ("bias", "other", "consistency", "confident"),
+    [((0.0, 0.0), -9.0, 1.0, True), ((9.0, 0.0), -9.0, None, False), ((0.0, 0.0), 9.0, 1.0, False)],
+)
+def test_confidence_needs_letters_and_consistency(tiny, answering, method, bias, other, consistency, confident):
+    answering(tiny[0], {"a": 1.0, "b": 0.0}.get, bias=bias, other=other)
+    found = one(tiny[0], ["a", "b"], method)
+    always_first = 0.0 if method == "pairwise" else 0.5
+    assert found["order_consistency"] == (always_first if consistency is None else consistency)
+    assert found["confident"] is confident
+
+
+def test_two_responses_rank_alike_both_ways(tiny):
+    for model in tiny:
+        for pair in (["red", "a blue house"], ["x", "y z"]):
+            pairwise, n_way = (one(model, pair, m)["selection_prob"] for m in ("pairwise", "n-way"))
+            assert pairwise == pytest.approx(n_way, abs=1e-6)
+
+
+def test_the_mass_on_none_is_that_of_a_plain_forward(tiny):
+    from padlab.phases.questions import question, question_ids
+
+    texts = ["red", "blue"]
+    found = ask_model(tiny[0], "Why?", [texts])
+    ids = question_ids(tiny[0].tokenizer, question("Why?", texts))
+    p = tiny[0].model(torch.tensor([ids])).logits[0, -1].softmax(-1)
+    first = {encode_text(tiny[0].tokenizer, word)[0] for word in ("None", " None")}
+    assert float(found.none[0]) == pytest.approx(float(p[sorted(first)].sum()), abs=1e-6)
+
+
+def test_letters_are_looked_up_where_they_follow(tiny):
+    """A tokenizer that glues the letter to the end of the template offers no letter of its own there."""
+    tokenizer = copy.deepcopy(tiny[0].tokenizer)
+    assert len(letter_tokens(tiny[0], "A", "Which?")) >= 1
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([])
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}\nAnswer:"
+    model = LanguageModel(tiny[0].model, tokenizer, "glued")
+    for letter in "AB":
+        for token in letter_tokens(model, letter, "Which?"):
+            assert tokenizer.decode([token]).strip() == letter
+
+
+def test_rows_keep_the_order_and_their_limit():
+    questions = [[1] * 300 + [k] * 200 for k in range(5)]
+    rows = rows_of(questions)
+    assert [q for row in rows for q in row] == questions
+    assert [len(r) for r in rows] == [1, 1, 1, 1, 1]
+    assert [len(r) for r in rows_of([[1] * 300 + [k] * 20 for k in range(20)])] == [17, 3]
+
+
+def test_standardised_terms_share_a_scale():
+    reward, p = torch.tensor([[-1.0, -2.0, -4.0]]).double(), torch.tensor([[0.98, 0.01, 0.01]]).double()
+    ends = [calibrate(reward, p, a, standardise=True) for a in (0.0, 1.0)]
+    assert torch.equal(ends[0], reward)
+    assert float(ends[1].mean()) == pytest.approx(float(reward.mean()))
+    assert float(ends[1].std()) == pytest.approx(float(reward.std()))
+    assert torch.corrcoef(torch.stack([ends[1][0], p[0].log()]))[0, 1] == pytest.approx(1)
+    flat = calibrate(reward, torch.full((1, 3), 1 / 3), 1.0, standardise=True)
+    assert flat.tolist()[0] == pytest.approx([float(reward.mean())] * 3)

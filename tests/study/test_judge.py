@@ -1,0 +1,145 @@
+"""The judge adapter: pairs, training, and that it answers selection questions and nothing else."""
+
+import random
+
+import pytest
+import torch
+
+import padlab
+from padlab.lm.logprobs import next_token_logprobs
+from padlab.study.judge import ADDED, judge_quality, make_pairs, prepare_judge, question_losses, training_questions
+
+PROMPTS = [f"Say {word}." for word in ("red", "blue", "green", "black", "white", "brown")]
+
+
+def tables(count=6):
+    good, weak = ([{"prompt": p, "responses": [f"{w} {p} {k}" for k in range(2)]} for p in PROMPTS[:count]]
+                  for w in ("good", "weak"))  # fmt: skip
+    return padlab.check_candidates(good), padlab.check_candidates(weak)
+
+
+@pytest.fixture(scope="module")
+def judged(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judge")
+    call = {"folder": folder, "learning_rate": 2e-2, "epochs": 15, "prompts_per_step": 2}
+    return folder, call, prepare_judge(tiny[0], tiny[1], PROMPTS, **call)
+
+
+def test_pairs_are_what_they_say():
+    pairs = make_pairs(*tables())
+    assert [p.kind for p in pairs] == ["own", "other"] * 6
+    for pair in pairs:
+        assert pair.prompt in pair.better
+        assert pair.better.startswith("good")
+        assert (pair.worse.startswith("weak") and pair.prompt in pair.worse) == (pair.kind == "own")
+        assert (pair.worse.startswith("good") and pair.prompt not in pair.worse) == (pair.kind == "other")
+    assert make_pairs(*tables(), seed=1) != pairs
+    with pytest.raises(ValueError, match="same prompts"):
+        make_pairs(tables()[0], tables(5)[1])
+
+
+def test_every_pair_is_asked_in_both_orders(tiny):
+    pairs = make_pairs(*tables())
+    asked = training_questions(tiny[0], pairs)
+    assert len(asked) == len(PROMPTS)
+    decode = tiny[0].tokenizer.decode
+    swayed = 0
+    for questions in asked:
+        assert [q["right"] for q in questions] == [0, 1] * 2
+        for first, second in zip(questions[::2], questions[1::2], strict=True):
+            texts = [decode(q["ids"]) for q in (first, second)]
+            options = [t.split("[A]\n")[1].split("\n\nWhich")[0].split("\n\n[B]\n") for t in texts]
+            assert options[0] == options[1][::-1]
+            swayed += any("\n> \n> " + a.split("\n")[-1] in texts[0] for a in ADDED)
+    assert 0 < swayed < len(pairs)
+
+
+def test_the_loss_is_that_of_a_plain_forward(tiny):
+    (questions,) = training_questions(tiny[0], make_pairs(*tables())[:1])
+    found = question_losses(tiny[0].model, questions)
+    for question, loss in zip(questions, found, strict=True):
+        logits = tiny[0].model(torch.tensor([question["ids"]])).logits[0, -1]
+        p = logits.softmax(-1)[question["letters"][question["right"]]].sum()
+        assert float(loss) == pytest.approx(-float(p.log()), abs=1e-4)
+
+
+def test_training_teaches_the_letters(tiny, judged):
+    """On its own training pairs the adapter is surer of the right letter than the bare model."""
+    pairs = make_pairs(*tables())
+    before, after = (judge_quality(m, pairs)["own"] for m in (tiny[0], judged[2]))
+    assert after["option_mass"].value > before["option_mass"].value + 0.2
+
+
+def test_a_judge_answers_selection_questions_only(tiny, judged):
+    model, bare = judged[2], tiny[0]
+    rows = [{"prompt": p, "responses": ["red", "blue and green"]} for p in PROMPTS[:3]]
+    assert padlab.add_rewards(rows, model)["teacher_reward"] == padlab.add_rewards(rows, bare)["teacher_reward"]
+    draw = lambda m: padlab.sample_responses(m, PROMPTS[:2], n=2, max_new_tokens=6)["response_ids"]  # noqa: E731
+    assert draw(model) == draw(bare)
+    ask = lambda m: padlab.add_selection_probs(rows, m)["selection_prob"]  # noqa: E731
+    assert ask(model) != ask(bare)
+    assert ask(padlab.with_judge(model, None)) == ask(bare)
+    assert model.describe() == bare.describe()
+    assert model.judge_hash() != bare.judge_hash() == "none"
+    assert model.around(bare.model, "copy").judge is None
+
+
+def test_selection_refuses_to_resume_under_another_judge(tiny, judged, tmp_path):
+    rows = [{"prompt": "p", "responses": ["a", "b"]}]
+    padlab.add_selection_probs(rows, tiny[0], folder=tmp_path)
+    with pytest.raises(ValueError, match="judge: 'none' in the folder"):
+        padlab.add_selection_probs(rows, judged[2], folder=tmp_path)
+
+
+def test_the_same_call_again_trains_nothing_and_gives_the_same(tiny, judged, monkeypatch):
+    folder, call, first = judged
+    monkeypatch.setattr("padlab.study.judge.question_losses", None)
+    again = prepare_judge(tiny[0], tiny[1], PROMPTS, **call)
+    assert again.judge_hash() == first.judge_hash()
+    with pytest.raises(ValueError, match="rank: 8 in the folder, 4 now"):
+        prepare_judge(tiny[0], tiny[1], PROMPTS, **{**call, "rank": 4})
+    assert not [f for f in (folder / "judge").rglob("*") if f.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_an_adapter_for_another_model_is_refused(tiny, judged):
+    with pytest.raises(ValueError, match="made for another model"):
+        padlab.with_judge(tiny[1], judged[0] / "judge")
+
+
+def test_the_bundled_judge_is_small_safe_and_documented():
+    from padlab.bundled import bundled
+
+    files = {f.name: f.stat().st_size for f in bundled("judge").iterdir()}
+    assert set(files) == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    assert files["adapter_model.safetensors"] <= 4_000_000
+    card = (bundled("judge") / "README.md").read_text(encoding="utf-8")
+    assert all(word in card for word in ("prepare-judge", "held-out", "limits"))
+
+
+def test_a_question_of_ones_own(tiny):
+    """Another wording, other answers; the text asked is exactly what the function returns."""
+    rows = [{"prompt": "p", "responses": ["a", "b"]}]
+    seen = []
+
+    def short(prompt, options):
+        seen.append((prompt, list(options)))
+        return f"{prompt}: A = {options[0]} or B = {options[1]}?"
+
+    found = padlab.add_selection_probs(rows, tiny[0], ask=short, votes=True)[0]
+    assert sorted(seen[-2:]) == [("p", ["a", "b"]), ("p", ["b", "a"])]
+    talk = [{"role": "user", "content": "p: A = a or B = b?"}]
+    ids = tiny[0].tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
+    logps = next_token_logprobs(tiny[0].model, [ids])[0].double()
+    from padlab.phases.questions import letter_tokens
+
+    a, b = (logps[letter_tokens(tiny[0], letter)].logsumexp(-1) for letter in "AB")
+    assert found["selection_votes"][0][1] == pytest.approx(float(torch.sigmoid(a - b)), abs=1e-5)
+
+
+def test_order_of_the_pairs_table_decides_nothing_but_the_other_prompt():
+    good, weak = tables()
+    order = list(range(6))
+    random.Random(3).shuffle(order)
+    own = {(p.prompt, p.better, p.worse) for p in make_pairs(good, weak) if p.kind == "own"}
+    shuffled = make_pairs(good.select(order), weak.select(order))
+    assert {(p.prompt, p.better, p.worse) for p in shuffled if p.kind == "own"} == own
