@@ -40,7 +40,7 @@ def test_pairs_are_what_they_say():
 
 def test_every_pair_is_asked_in_both_orders(tiny):
     pairs = make_pairs(*tables())
-    asked = training_questions(tiny[0], pairs)
+    asked = training_questions(tiny[0], pairs, seed=1)
     assert len(asked) == len(PROMPTS)
     decode = tiny[0].tokenizer.decode
     swayed = 0
