@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache
 
+from padlab.lm.cache import roomy_cache
 from padlab.lm.chat import control_tokens, end_of_turn_id
 
 NUCLEUS_FIRST = 512  # look for the nucleus among so many top tokens before sorting the whole vocabulary
@@ -61,7 +61,7 @@ def generate_rows(
     was_training = model.training
     model.eval()
     counts = torch.tensor([len(u) for u in uniforms])
-    cache, mask, logits = _prefill(model, prompt_ids)
+    cache, mask, logits = _prefill(model, prompt_ids, max_new_tokens)
     owner = torch.repeat_interleave(torch.arange(len(counts)), counts).to(logits.device)
     cache.batch_select_indices(owner)
     mask, logits = mask[owner], logits[owner]
@@ -77,7 +77,8 @@ def generate_rows(
         token = choose(logits / temperature, top_p, draws[alive, step])
         for row, value in zip(alive.tolist(), token.tolist(), strict=True):
             out[row].append(value)
-        blank &= torch.tensor([not tokenizer.decode([t]).strip() for t in token.tolist()], device=token.device)
+        for row in blank.nonzero().squeeze(-1).tolist():
+            blank[row] = not tokenizer.decode([int(token[row])]).strip()
         going = (~torch.isin(token, stops)).nonzero().squeeze(-1)
         if step + 1 == max_new_tokens or len(going) == 0:
             break
@@ -130,7 +131,7 @@ def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
     return found.clamp(max=weights.shape[-1] - 1)
 
 
-def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]]) -> tuple[DynamicCache, Tensor, Tensor]:
+def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]], room: int) -> tuple[Any, Tensor, Tensor]:
     """Left-padded prompts through the model once: (cache, attention mask, logits of the next token)."""
     length = max(map(len, prompt_ids))
     input_ids = torch.zeros(len(prompt_ids), length, dtype=torch.long)
@@ -139,7 +140,7 @@ def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]]) -> tuple[DynamicCa
         input_ids[row, length - len(ids) :] = torch.tensor(ids)
         mask[row, length - len(ids) :] = 1
     input_ids, mask = input_ids.to(model.device), mask.to(model.device)
-    cache = DynamicCache(config=model.config)
+    cache = roomy_cache(model.config, length + room)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     output = model(
         input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,

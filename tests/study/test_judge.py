@@ -48,7 +48,7 @@ def test_every_pair_is_asked_in_both_orders(tiny):
         assert [q["right"] for q in questions] == [0, 1] * 2
         for first, second in zip(questions[::2], questions[1::2], strict=True):
             texts = [decode(q["ids"]) for q in (first, second)]
-            options = [t.split("[A]\n")[1].split("\n\nWhich")[0].split("\n\n[B]\n") for t in texts]
+            options = [t.split("\n[A]\n", 1)[1].split("\n\nWhich")[0].split("\n\n[B]\n") for t in texts]
             assert options[0] == options[1][::-1]
             swayed += any("\n> \n> " + a.split("\n")[-1] in texts[0] for a in ADDED)
     assert 0 < swayed < len(pairs)
