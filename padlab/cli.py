@@ -5,6 +5,7 @@
     padlab distill  RUN                                 phase 3: train the student
     padlab evaluate RUN --limit 96                      before and after on held-out prompts
     padlab doctor   MODEL                               can this model be a teacher or student?
+    padlab prepare-judge FOLDER                         an adapter that answers selection questions
     padlab demo                                         all of it in the quickstart notebook
     padlab lab                                          JupyterLab on the notebooks
 
@@ -29,7 +30,7 @@ SAMPLING = ("temperature", "top_p", "max_new_tokens")
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; returns the exit status (1: a stage failed with a message, 130: interrupted)."""
     options = parser().parse_args(arguments)
-    if options.command in ("sample", "score", "distill", "evaluate", "doctor"):
+    if options.command in ("sample", "score", "distill", "evaluate", "doctor", "prepare-judge"):
         _quiet(options.threads)
     try:
         return options.run_command(options) or 0
@@ -76,6 +77,10 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("model", help="a preset, a Hub id, a local folder or a .gguf file")
     doctor.add_argument("--threads", type=int)
     doctor.set_defaults(run_command=_doctor)
+    judge = _stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions")
+    _models(judge)
+    judge.add_argument("--limit", type=int, default=320, help="so many training prompts")
+    judge.set_defaults(seed=0)
     demo = commands.add_parser("demo", help="run the quickstart notebook, leave an HTML page")
     demo.add_argument("--out", default="demo-out")
     demo.add_argument("--preset", help="other models than the notebook's")
@@ -132,9 +137,8 @@ def _score(options) -> None:
         print(f"option mass {mass:.2f}, P(first) - 1/n = {bias:+.2f}; `padlab doctor` says what that means")
     save_table(table, path)
     rewards = [r for row in table["teacher_reward"] for r in row]
-    print(
-        f"{len(rewards)} responses scored, mean teacher reward {sum(rewards) / len(rewards):.3f} nats/token -> {path}"
-    )
+    mean = sum(rewards) / len(rewards)
+    print(f"{len(rewards)} responses scored, mean teacher reward {mean:.3f} nats/token -> {path}")
 
 
 def _distill(options) -> None:
@@ -197,6 +201,13 @@ def _doctor(options) -> None:
             print(f"{padlab.examine(model, lora=_preset(options.model).lora)}\n")
     else:
         print(padlab.examine(padlab.load_model(options.model)))
+
+
+def _prepare_judge(options) -> None:
+    teacher, student = _load(vars(options))
+    prompts = padlab.load_prompts("train", limit=options.limit)
+    padlab.prepare_judge(padlab.with_judge(teacher, None), student, prompts, folder=options.run, seed=options.seed)
+    print(f"padlab.with_judge(teacher, {str(options.run / 'judge')!r}) uses the adapter")
 
 
 def _demo(options) -> None:

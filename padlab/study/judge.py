@@ -163,7 +163,10 @@ def prepare_judge(
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last_complete(place))
+    for config in trainer.model.peft_config.values():
+        config.base_model_name_or_path = teacher.name  # not this machine's path
     trainer.model.eval().save_pretrained(folder / "judge")
+    (folder / "judge" / "README.md").unlink(missing_ok=True)  # peft's empty form
     return with_judge(teacher, folder / "judge")
 
 
