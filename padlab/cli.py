@@ -79,8 +79,6 @@ def parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run_command=_doctor)
     judge = _stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions")
     _models(judge)
-    judge.add_argument("--limit", type=int, default=320, help="so many training prompts")
-    judge.set_defaults(seed=0)
     demo = commands.add_parser("demo", help="run the quickstart notebook, leave an HTML page")
     demo.add_argument("--out", default="demo-out")
     demo.add_argument("--preset", help="other models than the notebook's")
@@ -205,8 +203,7 @@ def _doctor(options) -> None:
 
 def _prepare_judge(options) -> None:
     teacher, student = _load(vars(options))
-    prompts = padlab.load_prompts("train", limit=options.limit)
-    padlab.prepare_judge(padlab.with_judge(teacher, None), student, prompts, folder=options.run, seed=options.seed)
+    padlab.prepare_judge(padlab.with_judge(teacher, None), student, folder=options.run)
     print(f"padlab.with_judge(teacher, {str(options.run / 'judge')!r}) uses the adapter")
 
 

@@ -57,7 +57,7 @@ def with_adapter(model: Any, folder: Any) -> Any:
         except (UserWarning, RuntimeError) as error:
             raise ValueError(f"the adapter in {folder} was made for another model: {str(error)[:200]}") from error
     with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
-        saved, taken = len(file.keys()), len(get_peft_model_state_dict(adapted))
+        saved, taken = len(file.keys()), len(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     if saved != taken:  # blocks that this model does not have
         raise ValueError(f"the adapter in {folder} was made for another model: {taken} of its {saved} tensors fit")
     return adapted

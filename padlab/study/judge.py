@@ -165,7 +165,7 @@ def prepare_judge(
         trainer.train(resume_from_checkpoint=last_complete(place))
     for config in trainer.model.peft_config.values():
         config.base_model_name_or_path = teacher.name  # not this machine's path
-    trainer.model.eval().save_pretrained(folder / "judge")
+    trainer.model.eval().save_pretrained(folder / "judge", save_embedding_layers=False)
     (folder / "judge" / "README.md").unlink(missing_ok=True)  # peft's empty form
     return with_judge(teacher, folder / "judge")
 

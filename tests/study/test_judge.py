@@ -7,7 +7,7 @@ import torch
 
 import padlab
 from padlab.lm.logprobs import next_token_logprobs
-from padlab.study.judge import ADDED, judge_quality, make_pairs, prepare_judge, question_losses, training_questions
+from padlab.study.judge import judge_quality, make_pairs, prepare_judge, question_losses, training_questions
 
 PROMPTS = [f"Say {word}." for word in ("red", "blue", "green", "black", "white", "brown")]
 
@@ -43,6 +43,7 @@ def test_every_pair_is_asked_in_both_orders(tiny):
     asked = training_questions(tiny[0], pairs, seed=1)
     assert len(asked) == len(PROMPTS)
     decode = tiny[0].tokenizer.decode
+    plain = {f"> {text}" for pair in pairs for text in (pair.better, pair.worse)}
     swayed = 0
     for questions in asked:
         assert [q["right"] for q in questions] == [0, 1] * 2
@@ -50,7 +51,7 @@ def test_every_pair_is_asked_in_both_orders(tiny):
             texts = [decode(q["ids"]) for q in (first, second)]
             options = [t.split("\n[A]\n", 1)[1].split("\n\nWhich")[0].split("\n\n[B]\n") for t in texts]
             assert options[0] == options[1][::-1]
-            swayed += any("\n> \n> " + a.split("\n")[-1] in texts[0] for a in ADDED)
+            swayed += not set(options[0]) <= plain
     assert 0 < swayed < len(pairs)
 
 
@@ -112,7 +113,7 @@ def test_the_bundled_judge_is_small_safe_and_documented():
     files = {f.name: f.stat().st_size for f in bundled("judge").iterdir()}
     assert set(files) == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
     assert files["adapter_model.safetensors"] <= 4_000_000
-    card = (bundled("judge") / "README.md").read_text(encoding="utf-8")
+    card = (bundled("judge") / "README.md").read_text(encoding="utf-8").lower()
     assert all(word in card for word in ("prepare-judge", "held-out", "limits"))
 
 
