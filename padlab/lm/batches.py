@@ -126,10 +126,7 @@ def make_tree(groups: Sequence[Sequence[Ids]], share: bool = False) -> TreeBatch
         input_ids[number, : len(tokens)] = torch.tensor(tokens)
         position_ids[number, : len(tokens)] = torch.tensor(depths)
         for k, parent in enumerate(parents):
-            if parent != k - 1:  # a branch: it sees what its parent sees, not its neighbour
-                allowed[number, k, :k] = allowed[number, parent, :k] if parent >= 0 else False
-            elif k:
-                allowed[number, k, :k] = allowed[number, k - 1, :k]
+            allowed[number, k, :k] = allowed[number, parent, :k] if parent >= 0 else False  # what its parent sees
     row = [number for number, tree in enumerate(trees) for _ in tree[3]]
     branches = any(parent != k - 1 for _, _, parents, _ in trees for k, parent in enumerate(parents))
     attention = _additive(allowed) if branches else None

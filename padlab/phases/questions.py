@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from padlab.lm.chat import encode_segments, encode_text, render_segments
+from padlab.lm.chat import encode_chat, encode_segments, encode_text, render_segments
 from padlab.lm.logprobs import next_token_logprobs
 from padlab.lm.models import LanguageModel
 
@@ -93,7 +93,7 @@ def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]]
     """
     network = model.model if model.judge is None else model.judge
     texts = [ask(prompt, options) for options in orders]
-    ids = [question_ids(model.tokenizer, text) for text in texts]
+    ids = [encode_chat(model.tokenizer, text) for text in texts]
     longest = max(map(len, ids))
     if longest + 1 > model.max_length:
         raise ValueError(
@@ -101,7 +101,7 @@ def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]]
             "use method='pairwise', max_response_tokens, fewer or shorter responses"
         )
     tokens = [letter_tokens(model, letter, texts[0]) for letter in LETTERS[: len(orders[0])]]
-    none = sorted({_following(model.tokenizer, texts[0], word)[0] for word in ("None", " None")})
+    none = sorted({ids[0] for ids in _following(model.tokenizer, texts[0], "None")})
     with torch.no_grad():
         logps = torch.cat([next_token_logprobs(network, row).cpu() for row in rows_of(ids)])
     letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
@@ -133,8 +133,7 @@ def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[in
     Raises:
         ValueError: neither is one token there.
     """
-    found = [_following(model.tokenizer, text, word) for word in (letter, f" {letter}")]
-    single = sorted({ids[0] for ids in found if len(ids) == 1})
+    single = sorted({ids[0] for ids in _following(model.tokenizer, text, letter) if len(ids) == 1})
     if not single:
         raise ValueError(
             f"option letter {letter!r} is not a single token for {model.name}; it cannot be asked this way"
@@ -142,21 +141,15 @@ def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[in
     return single
 
 
-def question_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a question in the chat template, up to where the answer begins."""
-    return encode_segments(tokenizer, _segments(tokenizer, text))
-
-
-def _segments(tokenizer: Any, text: str) -> list[tuple[str, bool]]:
-    return render_segments(tokenizer, [{"role": "user", "content": text}], True)
-
-
-def _following(tokenizer: Any, text: str, word: str) -> list[int]:
-    """The ids a word adds when the answer begins with it (those from where the two encodings part)."""
-    segments = _segments(tokenizer, text)
-    asked, answered = (encode_segments(tokenizer, s) for s in (segments, [*segments, (word, False)]))
-    same = _common(asked, answered)
-    return answered[same:] if same == len(asked) else [*answered[same:], -1]  # merged with the question's end
+def _following(tokenizer: Any, text: str, word: str) -> list[list[int]]:
+    """The ids that a word, and a space and the word, add to the question; -1 ends those that merged with its end."""
+    segments = render_segments(tokenizer, [{"role": "user", "content": text}], True)
+    asked, added = encode_segments(tokenizer, segments), []
+    for spelling in (word, f" {word}"):
+        answered = encode_segments(tokenizer, [*segments, (spelling, False)])
+        same = _common(asked, answered)
+        added.append(answered[same:] if same == len(asked) else [*answered[same:], -1])
+    return added
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

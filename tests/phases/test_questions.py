@@ -5,12 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tokenizers import pre_tokenizers
 
-from padlab.lm.chat import encode_text
+from padlab.lm.chat import encode_chat, encode_text
 from padlab.lm.models import LanguageModel
 from padlab.phases.calibration import add_selection_probs, calibrate
-from padlab.phases.questions import CUT, ask_model, cut, letter_tokens, rows_of
+from padlab.phases.questions import CUT, ask_model, cut, letter_tokens, question, rows_of
 
 TEXTS = ["red", "a very long answer\nin two lines", "blue", "漢字 🙂"]
 
@@ -89,26 +88,26 @@ def test_two_responses_rank_alike_both_ways(tiny):
 
 
 def test_the_mass_on_none_is_that_of_a_plain_forward(tiny):
-    from padlab.phases.questions import question, question_ids
-
     texts = ["red", "blue"]
     found = ask_model(tiny[0], "Why?", [texts])
-    ids = question_ids(tiny[0].tokenizer, question("Why?", texts))
+    ids = encode_chat(tiny[0].tokenizer, question("Why?", texts))
     p = tiny[0].model(torch.tensor([ids])).logits[0, -1].softmax(-1)
     first = {encode_text(tiny[0].tokenizer, word)[0] for word in ("None", " None")}
     assert float(found.none[0]) == pytest.approx(float(p[sorted(first)].sum()), abs=1e-6)
 
 
 def test_letters_are_looked_up_where_they_follow(tiny):
-    """A tokenizer that glues the letter to the end of the template offers no letter of its own there."""
+    """A tokenizer that has one token for ":A" offers no letter of its own behind a question that ends in a colon."""
     tokenizer = copy.deepcopy(tiny[0].tokenizer)
-    assert len(letter_tokens(tiny[0], "A", "Which?")) >= 1
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([])
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}\nAnswer:"
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}:"
     model = LanguageModel(tiny[0].model, tokenizer, "glued")
-    for letter in "AB":
-        for token in letter_tokens(model, letter, "Which?"):
-            assert tokenizer.decode([token]).strip() == letter
+    (bare,) = encode_text(tokenizer, "A")
+    assert bare in letter_tokens(model, "A", "Which?")
+    tokenizer.add_tokens([":A", ": A"])
+    assert encode_text(tokenizer, "A") == [bare]
+    with pytest.raises(ValueError, match="'A' is not a single token for glued"):
+        letter_tokens(model, "A", "Which?")
+    assert letter_tokens(model, "B", "Which?")
 
 
 def test_rows_keep_the_order_and_their_limit():
