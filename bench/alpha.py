@@ -1,6 +1,6 @@
 """Does calibration bring the teacher's ranking nearer to a reference? Two sweeps over alpha, with intervals.
 
-    python bench/alpha.py heldout [--prompts 96]
+    python bench/alpha.py [heldout] [--prompts 96]
     python bench/alpha.py FILE.jsonl.gz [--prompts 64] [--cut 96]
 
 "heldout": responses whose order is known by construction (teacher at T 0.3 > teacher at T 1.2 > student > student with
@@ -22,9 +22,9 @@ from scipy.stats import spearmanr
 import padlab
 from padlab.lm.chat import encode_text
 from padlab.show.plots import plot_alpha_curve, plot_reliability
-from padlab.study.agreement import estimate
+from padlab.study.agreement import estimate, pairs_in_order
 from padlab.study.judge import SAMPLING
-from padlab.study.sweeps import calibration_error, like_length
+from padlab.study.sweeps import calibration_error
 
 PERIOD = 8  # tokens that the loop repeats
 ORDER = [5, 4, 3, 2, 0, 0]  # the two traps share the last place
@@ -100,7 +100,7 @@ def print_lengths(table) -> None:
         for name, rows in {**scores, "length": lengths}.items():
             if name != "reference":
                 triples = zip(rows, table["truth"], lengths, strict=True)
-                found = estimate([like_length(s, t, n, most) for s, t, n in triples])
+                found = estimate([pairs_in_order(s, t, n, most) for s, t, n in triples])
                 print(f"pairs in the reference's order by {name:7} (length ratio <= {most:g}): {found}")
 
 
@@ -125,7 +125,7 @@ def print_reliability(table, out: Path) -> None:
 def main() -> None:
     """Build the table, ask the teacher, sweep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source")
+    parser.add_argument("source", nargs="?", default="heldout", help="heldout or a file")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--cut", type=int, default=96)
     parser.add_argument("--threads", type=int, default=2)

@@ -120,16 +120,38 @@ def agreement_of(
     """
     ours, theirs = np.asarray(student_reward, float), np.asarray(teacher_reward, float)
     tau = kendalltau(ours, theirs).statistic if len(set(ours)) > 1 and len(set(theirs)) > 1 else np.nan
-    i, j = np.triu_indices(len(ours), 1)
-    signs = np.sign(ours[i] - ours[j]), np.sign(theirs[i] - theirs[j])
-    agree = (1 + signs[0] * signs[1])[signs[1] != 0] / 2
     p, q = (torch.tensor(beta * values, dtype=torch.float64) for values in (ours, theirs))
     return {
         "jsd": float(js_divergence(p, q).value),
         "kendall_tau": float(tau),
         "top1": float(ours.argmax() == theirs.argmax()),
-        "pairwise_accuracy": float(agree.mean()) if len(agree) else np.nan,
+        "pairwise_accuracy": pairs_in_order(student_reward, teacher_reward),
     }
+
+
+def pairs_in_order(
+    score: Sequence[float], reference: Sequence[float], lengths: Sequence[int] | None = None, most: float = np.inf
+) -> float:
+    """Share of pairs in the reference's order; a pair that only the score ties counts one half.
+
+    Args:
+        score, reference: n numbers, higher is better; pairs that the reference ties are left out.
+        lengths: n lengths (tokens or characters), > 0, for leaving out pairs of unlike length.
+        most: longer / shorter, at most; infinity takes all pairs.
+
+    Returns:
+        0 to 1, or NaN where there is no such pair.
+
+    >>> pairs_in_order([1.0, 2.0, 9.0], [1.0, 2.0, 0.0], [10, 11, 50], most=1.25)
+    1.0
+    """
+    score, reference = np.asarray(score, float), np.asarray(reference, float)
+    sizes = np.ones(len(score)) if lengths is None else np.asarray(lengths, float)
+    i, j = np.triu_indices(len(score), 1)
+    wanted = np.sign(reference[i] - reference[j])
+    keep = (wanted != 0) & (np.maximum(sizes[i], sizes[j]) <= most * np.minimum(sizes[i], sizes[j]))
+    agree = (1 + np.sign(score[i] - score[j]) * wanted)[keep] / 2
+    return float(agree.mean()) if len(agree) else float("nan")
 
 
 def fresh_samples(

@@ -156,31 +156,6 @@ def one_order(votes: Sequence[Sequence[float]]) -> list[float]:
     return [round(float(p), 12) for p in 2 / n * beats.sum(1) / (n - 1)]
 
 
-def like_length(
-    score: Sequence[float], reference: Sequence[float], lengths: Sequence[int], most: float = 1.25
-) -> float:
-    """Share of pairs in the reference's order among those whose lengths differ by at most a factor; ties count 1/2.
-
-    Args:
-        score, reference: n numbers, higher is better; pairs that the reference ties are left out.
-        lengths: n lengths (tokens or characters), > 0.
-        most: longer / shorter, at most; infinity takes all pairs.
-
-    Returns:
-        0 to 1, or NaN where there is no such pair.
-
-    >>> like_length([1.0, 2.0, 9.0], [1.0, 2.0, 0.0], [10, 11, 50])
-    1.0
-    """
-    score, reference, lengths = (np.asarray(x, float) for x in (score, reference, lengths))
-    i, j = np.triu_indices(len(score), 1)
-    ratio = np.maximum(lengths[i], lengths[j]) / np.minimum(lengths[i], lengths[j])
-    wanted = np.sign(reference[i] - reference[j])
-    keep = (wanted != 0) & (ratio <= most)
-    agree = (1 + np.sign(score[i] - score[j]) * wanted)[keep] / 2
-    return float(agree.mean()) if len(agree) else math.nan
-
-
 def calibration_error(confidence: Sequence[float], correct: Sequence[float], bins: int = 10) -> float:
     """Expected calibration error: mean over choices of |share right - mean confidence| of their bin, 0 to 1.
 

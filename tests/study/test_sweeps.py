@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import padlab
-from padlab.study.sweeps import alpha_sweep, calibration_error, like_length, one_order, ranking_metrics
+from padlab.study.agreement import pairs_in_order
+from padlab.study.sweeps import alpha_sweep, calibration_error, one_order, ranking_metrics
 
 
 def by_hand(score, reference):
@@ -109,12 +110,12 @@ def test_without_debiasing_one_order_of_each_pair_counts():
         alpha_sweep(world(prompts=3), "truth", debias=False)
 
 
-def test_like_length_leaves_out_pairs_of_unlike_length():
+def test_pairs_of_unlike_length_are_left_out():
     score, reference, lengths = [3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [100, 100, 10]
-    assert like_length(score, reference, lengths) == 0.0
-    assert like_length([3.0, 2.0, 9.0], reference, lengths, most=math.inf) == pytest.approx(2 / 3)
-    assert math.isnan(like_length(score, reference, [1, 10, 100]))
-    assert like_length([1.0, 1.0], [0.0, 1.0], [5, 5]) == 0.5
+    assert pairs_in_order(score, reference, lengths, most=1.25) == 0.0
+    assert pairs_in_order([3.0, 2.0, 9.0], reference, lengths, most=math.inf) == pytest.approx(2 / 3)
+    assert math.isnan(pairs_in_order(score, reference, [1, 10, 100], most=1.25))
+    assert pairs_in_order([1.0, 1.0], [0.0, 1.0], [5, 5]) == 0.5
 
 
 def test_calibration_error_of_known_choices():
