@@ -165,7 +165,7 @@ def _distill(options) -> None:
 
 
 def _evaluate(options) -> None:
-    from padlab.runs import save_table, write_json
+    from padlab.runs import read_manifest, save_table, write_json
 
     run = options.run
     teacher, student = _pair(run)
@@ -178,7 +178,8 @@ def _evaluate(options) -> None:
     ]
     table = fresh[0].table
     if target["alpha"] > 0:
-        table = padlab.add_selection_probs(table, teacher, folder=run / "evaluate" / "before")
+        method = read_manifest(run)["stages"]["select"]["method"]
+        table = padlab.add_selection_probs(table, teacher, method, folder=run / "evaluate" / "before")
     ranked = [padlab.rank_agreement(model, teacher, table, **target) for model in (student, trained)]
     save_table(ranked[0].table, run / "heldout.jsonl")
     result = {}

@@ -20,12 +20,19 @@ def last_complete(folder: str | Path | None) -> str | None:
 
 
 class Progress(TrainerCallback):
-    """One progress line over all steps."""
+    """One progress line over all steps.
+
+    Args:
+        label: what the line begins with.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
 
     def on_train_begin(self, args, state, control, **others):
         """Start at the step that was resumed from."""
         steps = range(state.global_step, state.max_steps)
-        self.bar: Iterator[int] = iter(progress(steps, f"distil ({args.loss})"))
+        self.bar: Iterator[int] = iter(progress(steps, self.label))
         next(self.bar, None)
 
     def on_step_end(self, args, state, control, **others):

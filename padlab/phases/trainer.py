@@ -232,7 +232,7 @@ def distill(
         args = PADConfig(**{"output_dir": str(place), **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.around(network, f"{loss} alpha={alpha:g} beta={beta:g}")
-        callbacks = [Progress(), MarkComplete()]
+        callbacks = [Progress(f"distil ({loss})"), MarkComplete()]
         trainer = PADTrainer(copy, args, candidates, eval_candidates, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:

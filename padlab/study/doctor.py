@@ -75,7 +75,7 @@ def examine(
     if all(f.status != "problem" for f in findings):
         try:
             numbers = selection_probe(model)
-            findings.append(_verdict(numbers))
+            findings.append(_verdict(numbers, judged=model.judge is not None))
         except (ValueError, FloatingPointError) as error:  # a context that is too short, weights that overflow
             findings.append(Finding("selection questions", "problem", str(error)))
     memory = memory_estimate(model.model, n=n, prompt_tokens=prompt_tokens, response_tokens=response_tokens, lora=lora)
@@ -180,8 +180,9 @@ def _letters(model: LanguageModel) -> Finding:
     return Finding("option letters", "ok", "A to H are single tokens")
 
 
-def _verdict(numbers: dict[str, float]) -> Finding:
-    facts = (
+def _verdict(numbers: dict[str, float], judged: bool = False) -> Finding:
+    facts = "its judge adapter, not the model itself, is " if judged else ""
+    facts += (
         f"right in {numbers['selection_accuracy']:.0%} of 24 easy questions once both orders are averaged "
         f"(mean p {numbers['prob_right']:.2f}); picks the first option {numbers['prob_first']:.0%} of the time; "
         f"{numbers['option_mass']:.0%} of the answers are letters"

@@ -19,11 +19,12 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from padlab.lm.adapters import trainable_copy
+from padlab.lm.chat import encode_chat
 from padlab.lm.logprobs import next_token_logprobs
 from padlab.lm.models import LanguageModel, with_judge
 from padlab.phases.calibration import add_selection_probs
 from padlab.phases.checkpoints import MarkComplete, Progress, last_complete
-from padlab.phases.questions import letter_tokens, question, question_ids
+from padlab.phases.questions import letter_tokens, question
 from padlab.phases.rewards import fingerprint
 from padlab.phases.sampling import sample_responses
 from padlab.prompts import load_prompts
@@ -72,10 +73,12 @@ def make_pairs(teacher: Dataset, student: Dataset, *, seed: int = 0) -> list[Pai
         seed: decides which other prompt a response is taken from.
 
     Raises:
-        ValueError: the tables have different prompts.
+        ValueError: the tables have different prompts, or too few prompts or responses.
     """
     if list(teacher["prompt"]) != list(student["prompt"]):
         raise ValueError("make_pairs: both tables need the same prompts in the same order")
+    if len(teacher) < 2 or min(len(r) for r in teacher["responses"]) < 2:
+        raise ValueError("make_pairs: needs two prompts or more, and two responses of the teacher to each")
     chance, count, pairs = random.Random(seed), len(teacher), []
     for row, (ours, theirs) in enumerate(zip(teacher, student, strict=True)):
         other = teacher[(row + chance.randrange(1, count)) % count]
@@ -155,11 +158,10 @@ def prepare_judge(
             per_device_train_batch_size=prompts_per_step, seed=seed, save_steps=save_steps, save_total_limit=2,
             logging_steps=1, report_to=[], disable_tqdm=True, remove_unused_columns=False, label_names=[],
         )  # fmt: skip
-        args.loss = "judge"
         network = trainable_copy(teacher.model, lora, seed)
         trainer = JudgeTrainer(
             network, args, train_dataset=training_questions(teacher, pairs, seed), data_collator=list,
-            callbacks=[Progress(), MarkComplete()],
+            callbacks=[Progress("train the judge"), MarkComplete()],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last_complete(place))
@@ -183,7 +185,7 @@ def training_questions(teacher: LanguageModel, pairs: Sequence[Pair], seed: int 
         for right, options in ((0, sides), (1, sides[::-1])):
             text = question(pair.prompt, options)
             letters = [letter_tokens(teacher, letter, text) for letter in "AB"]
-            asked = {"ids": question_ids(teacher.tokenizer, text), "letters": letters, "right": right}
+            asked = {"ids": encode_chat(teacher.tokenizer, text), "letters": letters, "right": right}
             by_prompt.setdefault(pair.prompt, []).append(asked)
     return list(by_prompt.values())
 
