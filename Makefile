@@ -25,7 +25,7 @@ check: $(VENV)/.ready  ## style and structure
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest tests/test_structure.py
 
-bench: $(VENV)/.ready  ## what LOG.md quotes; takes about an hour
+bench: $(VENV)/.ready  ## what LOG.md quotes; takes hours
 	for script in bench/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
 
 clean:  ## remove the environment and what demo left
