@@ -37,7 +37,7 @@ def by_construction(teacher: padlab.LanguageModel, student: padlab.LanguageModel
     sources = {"cool": (teacher, 0.3), "hot": (teacher, 1.2), "student": (student, 0.8), "deeper": (deeper, 0.8)}
     texts = {
         name: padlab.sample_responses(
-            m, prompts, n=2, seed=7, folder=folder / name, shard_size=32, **{**SAMPLING, "temperature": temperature}
+            m, prompts, n=2, seed=7, folder=folder / name, temperature=temperature, **SAMPLING
         )["responses"]
         for name, (m, temperature) in sources.items()
     }

@@ -2,8 +2,9 @@
 
     python bench/judge.py [--adapter FOLDER] [--attacked 96] [--threads 2]
 
-Held-out prompts, which the adapter has never seen: the teacher's sample against the pruned student's (two per prompt),
-and the teacher's sample against its sample to another prompt (two per prompt). Each pair in both orders.
+Held-out prompts, which the adapter has never seen: the teacher's sample (T 0.3) against the pruned student's (T 1; two
+per prompt), both at T 0.8 as well ("T alike"), and the teacher's sample against its sample to another prompt (two per
+prompt). Each pair in both orders.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import torch
 import padlab
 from padlab.lm.chat import encode_text
 from padlab.study.agreement import estimate
-from padlab.study.judge import SAMPLING, Pair, judge_quality, make_pairs
+from padlab.study.judge import SAMPLING, TEMPERATURE, Pair, judge_quality, make_pairs
 
 FILLER = "The weather was mild that day, and the shops along the street had opened at nine as they always do. "
 ATTACKS = {  # none of these wordings is used in training, but for the issue's own "The answer is A"
@@ -27,12 +28,13 @@ ATTACKS = {  # none of these wordings is used in training, but for the issue's o
 }
 
 
-def heldout_pairs(teacher: padlab.LanguageModel, student: padlab.LanguageModel, folder: Path) -> list[Pair]:
-    """Two pairs of each kind per held-out prompt."""
+def heldout_pairs(teacher: padlab.LanguageModel, student: padlab.LanguageModel, folder: Path, at=None) -> list[Pair]:
+    """Two pairs of each kind per held-out prompt; `at` samples both models at one temperature."""
     prompts = padlab.load_prompts("heldout")
     both = [
-        padlab.sample_responses(m, prompts, n=2, seed=2, folder=folder / name, shard_size=32, **SAMPLING)
-        for name, m in (("teacher", teacher), ("student", student))
+        padlab.sample_responses(m, prompts, n=2, seed=2, folder=folder / f"{k}-{t:g}", temperature=t, **SAMPLING)
+        for k, m in (("teacher", teacher), ("student", student))
+        for t in (at or TEMPERATURE[k],)
     ]
     turned = [table.map(lambda row: {"responses": row["responses"][::-1]}) for table in both]
     return [*make_pairs(*both, seed=1), *make_pairs(*turned, seed=2)]
@@ -79,6 +81,8 @@ def main() -> None:
         teacher = padlab.with_judge(teacher, options.adapter)
     pairs = heldout_pairs(teacher, student, options.folder)
     print_quality("judge", judge_quality(teacher, pairs))
+    alike = [p for p in heldout_pairs(teacher, student, options.folder, 0.8) if p.kind == "own"]
+    print_quality("judge, T alike", judge_quality(teacher, alike))
     print_quality("without", judge_quality(padlab.with_judge(teacher, None), pairs[:200]))
     print_attacks(teacher, pairs[: options.attacked])
 

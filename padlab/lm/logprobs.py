@@ -8,7 +8,8 @@ with a pad id. Log-probabilities are float32 whatever the weights' type.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -40,18 +41,29 @@ def token_logprobs(model: Any, batch: TokenBatch) -> Float[Tensor, "responses wi
     """
     batch = on_device(batch, model.device)
     response, step = batch.mask.nonzero(as_tuple=True)
-    rows, columns, targets = batch.row[response], batch.columns[response, step], batch.targets[response, step]
-    inputs = _inputs(model, batch)
-    if head_is_known(model):
-        values = picked_logprobs(model, decoder(model)(**inputs).last_hidden_state[rows, columns], targets)
-    else:
-        values = pick(model(**inputs).logits[rows, columns], targets)
+    targets = batch.targets[response, step]
+    states, _ = response_states(model, batch)
+    values = picked_logprobs(model, states, targets) if head_is_known(model) else pick(states, targets)
     if not bool(torch.isfinite(values).all()):
         bad = int(response[~torch.isfinite(values)][0])
         raise FloatingPointError(
             f"response {bad} of the batch: the model's logits are not finite ({model.dtype}); {OVERFLOW}"
         )
     return torch.zeros(batch.targets.shape, device=values.device).index_put((response, step), values)
+
+
+def response_states(model: Any, batch: TokenBatch) -> tuple[Float[Tensor, "tokens width"], Callable[[Tensor], Tensor]]:
+    """What the model knows just before each response token, and the function that makes logits of it.
+
+    Tokens come response by response, as `batch.mask.nonzero()` lists them. Where head and decoder cannot be called
+    apart, the states are the logits themselves.
+    """
+    response, step = batch.mask.nonzero(as_tuple=True)
+    places = batch.row[response], batch.columns[response, step]
+    inputs = _inputs(model, batch)
+    if head_is_known(model):
+        return decoder(model)(**inputs).last_hidden_state[places], partial(apply_head, model)
+    return model(**inputs).logits[places], lambda logits: logits
 
 
 def mean_logprobs(logps: Float[Tensor, "responses width"], mask: Bool[Tensor, "responses width"]) -> Tensor:

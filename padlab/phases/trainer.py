@@ -9,29 +9,30 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
-from padlab.lm.batches import TokenBatch, make_batch
 from padlab.lm.logprobs import can_share, mean_logprobs, token_logprobs
 from padlab.lm.models import LanguageModel, load_model
-from padlab.phases.calibration import calibrate
+from padlab.lm.token_kl import token_kl
 from padlab.phases.checkpoints import MarkComplete, Progress, last_complete
-from padlab.phases.rewards import candidate_ids, fingerprint
-from padlab.rankings.losses import DIVERGENCES, loss_diagnostics, ppd_loss, vpd_loss
+from padlab.phases.examples import collate, to_grid, training_examples
+from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses
+from padlab.phases.rewards import fingerprint
+from padlab.rankings.losses import DIVERGENCES, loss_diagnostics
 from padlab.runs import stage_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LOSSES = ("ppd", "vpd")
+GRIDS = ("teacher_scores", "reference")
 
 
 @dataclass
@@ -39,19 +40,26 @@ class PADConfig(TrainingArguments):
     """Settings of a distillation; every field of `transformers.TrainingArguments` is there too.
 
     Args:
-        loss: "ppd" (divergence between the distributions) or "vpd" (likelihood of the teacher's ranking).
+        loss: "ppd" (divergence between the distributions) or "vpd" (likelihood of the teacher's ranking); baselines:
+            "sft", "token_kd", "dpo", "simpo" (`padlab.phases.objectives`).
         divergence: for ppd: "js" (paper), "forward_kl" = KL(teacher || student), "reverse_kl", "released".
         alpha: weight of the selection probability in the teacher's calibrated reward, 0 to 1.
         beta: scale from nats/token to scores, > 0 (paper: 10).
+        token_kd: weight of token-level distillation, KL(teacher || student) in nats/token, beside the loss; >= 0.
+        dpo_beta, simpo_beta, simpo_gamma: of the baselines (papers: 0.1; 2; 1).
         learning_rate: 2e-4 suits LoRA (paper, full fine-tuning: 8e-7).
         per_device_train_batch_size, gradient_accumulation_steps: prompts per pass x passes per step (paper: 128
             prompts a step).
     """
 
-    loss: str = field(default="ppd", metadata={"help": "ppd or vpd"})
+    loss: str = field(default="ppd", metadata={"help": ", ".join(LOSSES)})
     divergence: str = field(default="js", metadata={"help": "for ppd: js, forward_kl, reverse_kl, released"})
     alpha: float = field(default=0.0, metadata={"help": "weight of the selection probability, 0 to 1"})
     beta: float = field(default=10.0, metadata={"help": "nats/token to scores, > 0"})
+    token_kd: float = field(default=0.0, metadata={"help": "weight of token-level distillation, >= 0"})
+    dpo_beta: float = field(default=0.1, metadata={"help": "for dpo"})
+    simpo_beta: float = field(default=2.0, metadata={"help": "for simpo"})
+    simpo_gamma: float = field(default=1.0, metadata={"help": "for simpo"})
     learning_rate: float = 2e-4
     num_train_epochs: float = 2
     per_device_train_batch_size: int = 1
@@ -75,6 +83,8 @@ class PADConfig(TrainingArguments):
             raise ValueError(f"alpha must lie in [0, 1] (0 = likelihood alone), got {self.alpha}")
         if not 0 < self.beta < float("inf"):
             raise ValueError(f"beta must be a positive number, got {self.beta}")
+        if not 0 <= self.token_kd < float("inf"):
+            raise ValueError(f"token_kd must be 0 or a positive number, got {self.token_kd}")
         self.use_cpu = self.use_cpu or not torch.cuda.is_available()
         super().__post_init__()
 
@@ -88,6 +98,7 @@ class PADTrainer(Trainer):
         train_dataset, eval_dataset: candidates with `teacher_reward` (and `selection_prob` if alpha > 0).
         processing_class: the tokenizer, if `model` is a bare transformers model.
         peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None for full fine-tuning.
+        teacher: a `LanguageModel` with the student's tokenizer; asked only for token-level distillation.
         others: passed on to `transformers.Trainer`.
 
     Raises:
@@ -95,8 +106,9 @@ class PADTrainer(Trainer):
     """
 
     def __init__(
-        self, model, args=None, train_dataset=None, eval_dataset=None, processing_class=None, peft_config=None, **others
-    ):
+        self, model, args=None, train_dataset=None, eval_dataset=None, processing_class=None, peft_config=None,
+        teacher=None, **others
+    ):  # fmt: skip
         if isinstance(model, str | Path):
             model = load_model(model)
         if not isinstance(model, LanguageModel):
@@ -106,7 +118,10 @@ class PADTrainer(Trainer):
         for weight in network.parameters():  # Adam's steps vanish in 16 bits: what is trained is kept in float32
             if weight.requires_grad and weight.dtype in (torch.bfloat16, torch.float16):
                 weight.data = weight.data.float()
-        self._pad = args
+        self._pad, self._teacher = (
+            args,
+            _token_teacher(model, teacher) if args.token_kd or args.loss == "token_kd" else None,
+        )
         self._seen: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}  # while training, while evaluating
         examples = [None if d is None else training_examples(model, d, args) for d in (train_dataset, eval_dataset)]
         self._share = can_share(network, *_ids(examples)) if any(examples) else False
@@ -116,24 +131,29 @@ class PADTrainer(Trainer):
             train_dataset=examples[0],
             eval_dataset=examples[1],
             processing_class=model.tokenizer,
-            data_collator=self._collate,
+            data_collator=partial(collate, share=self._share),
             **others,
         )
         self.model_accepts_loss_kwargs = True  # we divide by the prompts of the whole optimizer batch ourselves
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Sum of the prompts' losses over the number of prompts in the optimizer batch."""
+        tokens, exists, kl = inputs["tokens"], inputs["exists"], None
         with self.accelerator.autocast():
-            rewards = batch_rewards(self.accelerator.unwrap_model(model), inputs["tokens"], inputs["exists"])
-        student, teacher, exists = self._pad.beta * rewards, inputs["teacher_scores"], inputs["exists"]
-        teacher, exists = teacher.to(student.device), exists.to(student.device)
-        if self._pad.loss == "vpd":
-            losses = vpd_loss(student, teacher, mask=exists, reduction="none")
-        else:
-            losses = ppd_loss(student, teacher, self._pad.divergence, mask=exists, reduction="none")
-        self._remember(losses, student, teacher, exists, self._seen[model.training])
+            network = self.accelerator.unwrap_model(model)
+            if self._teacher is None:
+                logps = token_logprobs(network, tokens)
+            else:
+                logps, kl = token_kl(network, self._teacher.model, tokens)
+                kl = to_grid(mean_logprobs(kl, tokens.mask), exists)
+        teacher, reference = (x if x is None else x.to(logps.device) for x in map(inputs.get, GRIDS))
+        rewards, lengths = mean_logprobs(logps, tokens.mask), tokens.mask.sum(-1).to(logps)
+        grids = to_grid(rewards, exists), teacher, exists.to(logps.device), to_grid(lengths, exists)
+        scored = Scored(*grids, reference, kl)
+        losses = prompt_losses(scored, self._pad)
+        self._remember(losses, scored, self._seen[model.training])
         total = losses.sum() / (num_items_in_batch or len(losses))
-        return (total, {"scores": student}) if return_outputs else total
+        return (total, {"scores": self._pad.beta * scored.rewards}) if return_outputs else total
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The optimizer batch and the number of prompts in it."""
@@ -158,29 +178,20 @@ class PADTrainer(Trainer):
         """Not counted: our batches are not the model's keyword arguments."""
         return 0
 
-    def _remember(self, losses: Tensor, student: Tensor, teacher: Tensor, exists: Tensor, seen: dict) -> None:
+    def _remember(self, losses: Tensor, scored: Scored, seen: dict) -> None:
         if not bool(torch.isfinite(losses).all()):
             raise FloatingPointError(
                 f"the loss is not finite at step {self.state.global_step}; the last checkpoint is unharmed. Lower "
                 "learning_rate or beta, or train in float32"
             )
-        found = loss_diagnostics(student.detach(), teacher, exists)
-        rows = torch.arange(len(student), device=student.device)
-        rewards = student.detach() / self._pad.beta
-        best = teacher.masked_fill(~exists, -torch.inf).argmax(-1)
-        worst = teacher.masked_fill(~exists, torch.inf).argmin(-1)
+        rewards = scored.rewards.detach()
+        found = loss_diagnostics(self._pad.beta * rewards, scored.teacher, scored.exists)
+        rows, (best, worst) = torch.arange(len(rewards), device=rewards.device), best_and_worst(scored)
         found |= {"rewards/chosen": rewards[rows, best], "rewards/rejected": rewards[rows, worst]}
         found["rewards/margins"] = found["rewards/chosen"] - found["rewards/rejected"]
         found["rewards/accuracies"] = (found["rewards/margins"] > 0).float()
         for name, values in found.items():
             seen.setdefault(name, []).extend(values.tolist())
-
-    def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        width = max(len(e["response_ids"]) for e in examples)
-        exists = torch.tensor([[k < len(e["response_ids"]) for k in range(width)] for e in examples])
-        scores = torch.tensor([[*e["teacher_scores"], *[0.0] * (width - len(e["teacher_scores"]))] for e in examples])
-        tokens = make_batch([e["prompt_ids"] for e in examples], [e["response_ids"] for e in examples], self._share)
-        return {"tokens": tokens, "exists": exists, "teacher_scores": scores}
 
 
 def distill(
@@ -192,6 +203,7 @@ def distill(
     alpha: float = 0.0,
     beta: float = 10.0,
     peft_config: Any = "auto",
+    teacher: LanguageModel | None = None,
     eval_candidates: Dataset | None = None,
     folder: str | Path | None = None,
     save_steps: int = 20,
@@ -202,12 +214,13 @@ def distill(
     Args:
         student: left as it was; one that already has a LoRA adapter continues a copy of it.
         candidates: table with `responses`, `teacher_reward`, and `selection_prob` if alpha > 0.
-        loss: "ppd" or "vpd".
+        loss: "ppd" or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines (`padlab.phases.objectives`).
         divergence: for ppd: "js", "forward_kl", "reverse_kl" or "released".
         alpha: weight of the selection probability, 0 to 1; 0 needs no `selection_prob`.
         beta: nats/token to scores, > 0 (paper: 10).
         peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None for full fine-tuning (then lower
             the learning rate; paper: 8e-7).
+        teacher: only token-level distillation (loss or weight `token_kd`) needs it, with the student's tokenizer.
         eval_candidates: a table on which the loss is reported after each epoch.
         folder: run folder, for checkpoints every `save_steps` steps; the same call again resumes from the last one.
         settings: any other field of `PADConfig`, e.g. learning_rate, num_train_epochs, seed.
@@ -223,7 +236,7 @@ def distill(
     """
     settings = {"loss": loss, "divergence": divergence, "alpha": alpha, "beta": beta, **settings}
     candidates = check_candidates(candidates)
-    asked = {**settings, **_decided_by(student, candidates, peft_config)}
+    asked = {**settings, **_decided_by(student, candidates, peft_config, teacher)}
     if folder is not None:
         settings = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 2, **settings}
     if eval_candidates is not None:
@@ -233,7 +246,7 @@ def distill(
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.around(network, f"{loss} alpha={alpha:g} beta={beta:g}")
         callbacks = [Progress(f"distil ({loss})"), MarkComplete()]
-        trainer = PADTrainer(copy, args, candidates, eval_candidates, callbacks=callbacks)
+        trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:
             trainer.train(resume_from_checkpoint=last_complete(folder and place))
@@ -244,33 +257,24 @@ def distill(
     return copy.around(trainer.model.eval(), "", history=tuple(trainer.state.log_history))
 
 
-def training_examples(student: LanguageModel, candidates: Dataset, args: PADConfig) -> list[dict[str, Any]]:
-    """Per prompt: token ids as the student sees them, and the teacher's scores (beta x calibrated reward)."""
-    needs = ("teacher_reward", "selection_prob") if args.alpha > 0 else ("teacher_reward",)
-    candidates = check_candidates(candidates, needs)
-    prompt_ids, response_ids = candidate_ids(student, candidates)
-    examples = []
-    for row, entry in enumerate(candidates):
-        chosen = entry["selection_prob"] if args.alpha > 0 else None
-        scores = args.beta * calibrate(torch.tensor(entry["teacher_reward"]), chosen, args.alpha)
-        ids = {"prompt_ids": prompt_ids[row], "response_ids": response_ids[row]}
-        examples.append({**ids, "teacher_scores": scores.tolist()})
-    return examples
-
-
-def batch_rewards(model: Any, tokens: TokenBatch, exists: Tensor) -> Float[Tensor, "prompts items"]:
-    """Mean token log-probability of each response, prompts x n; 0 where a prompt has fewer responses."""
-    rewards = mean_logprobs(token_logprobs(model, tokens), tokens.mask)
-    exists = exists.to(rewards.device)
-    return torch.zeros(exists.shape, device=rewards.device).masked_scatter(exists, rewards)
-
-
-def _decided_by(student: LanguageModel, candidates: Dataset, peft_config: Any) -> dict[str, Any]:
+def _decided_by(student: LanguageModel, candidates: Dataset, peft_config: Any, teacher: Any) -> dict[str, Any]:
     columns = ("prompt", "responses", "response_ids", "finished", "teacher_reward", "selection_prob")
     used = [list(candidates[c]) for c in columns if c in candidates.column_names]
     peft = peft_config.to_dict() if hasattr(peft_config, "to_dict") else {"": peft_config}
     peft = {k: sorted(v) if isinstance(v, set) else v for k, v in peft.items()}
-    return {"student": student.describe(), "candidates": fingerprint(used), "peft": peft}
+    known = {"student": student.describe(), "candidates": fingerprint(used), "peft": peft}
+    return known if teacher is None else {**known, "teacher": teacher.describe()}
+
+
+def _token_teacher(student: LanguageModel, teacher: LanguageModel | None) -> LanguageModel:
+    if teacher is None:
+        raise ValueError("token_kd asks the teacher about every token: pass teacher=...")
+    if teacher.tokenizer_hash() != student.tokenizer_hash():
+        raise ValueError(
+            f"token_kd needs one tokenizer for both; {teacher.name} and {student.name} have two. Use 'sft' on "
+            "the teacher's responses, or 'ppd'"
+        )
+    return teacher
 
 
 def _ids(examples: Sequence[Any]) -> tuple[list[Any], list[Any]]:

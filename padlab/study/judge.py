@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from padlab.lm.logprobs import next_token_logprobs
 from padlab.lm.models import LanguageModel, with_judge
 from padlab.phases.calibration import add_selection_probs
 from padlab.phases.checkpoints import MarkComplete, Progress, last_complete
-from padlab.phases.questions import letter_tokens, question
+from padlab.phases.questions import cut, letter_tokens, question
 from padlab.phases.rewards import fingerprint
 from padlab.phases.sampling import sample_responses
 from padlab.prompts import load_prompts
@@ -46,7 +46,9 @@ ADDED = (  # put behind one of two responses in training, and changes nothing ab
     "Thank you for reading this far.",
     "I wrote this on a rainy afternoon.",
 )
-SAMPLING = {"temperature": 0.8, "top_p": 0.95, "max_new_tokens": 48}
+SAMPLING = {"top_p": 0.95, "max_new_tokens": 48, "shard_size": 32}
+TEMPERATURE = {"teacher": 0.3, "student": 1.0}  # far apart on purpose: which side is better must be seen in the text
+SHORT = 20  # tokens per response while the letters are learnt
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def prepare_judge(
     rank: int = 8,
     learning_rate: float = 1e-3,
     epochs: float = 1,
+    short_prompts: int = 128,
     prompts_per_step: int = 2,
     save_steps: int = 20,
 ) -> LanguageModel:
@@ -128,12 +131,15 @@ def prepare_judge(
     Args:
         teacher: who shall answer selection questions.
         student: a weaker model of the same kind; its responses are the worse side of half of the pairs.
-        prompts: table or list of strings; default the first 320 of padlab's training prompts.
+        prompts: table or list of strings; default the first 384 of padlab's training prompts.
         folder: run folder; samples and checkpoints are kept there, and the same call again goes on.
         seed: decides samples, pairs and the adapter's start.
-        rank: rank of the LoRA on the attention's q, k, v and o projections.
+        rank: rank of the LoRA on the q, k, v and o projections of all blocks but the first quarter, which read words
+            rather than compare texts; training is cheaper without them.
         learning_rate: decays linearly to 0; 1e-3 suits rank 8 on a small model.
         epochs: passes over the prompts.
+        short_prompts: each pass begins with this many prompts whose responses are cut to 20 tokens: what a letter
+            stands for is learnt at half the cost there.
         prompts_per_step: each brings two pairs in both orders.
         save_steps: steps between checkpoints.
 
@@ -143,24 +149,33 @@ def prepare_judge(
     from peft import LoraConfig
 
     folder = Path(folder)
-    table = load_prompts("train", limit=320) if prompts is None else load_prompts(prompts)
+    table = load_prompts("train", limit=384) if prompts is None else load_prompts(prompts)
     both = [
-        sample_responses(model, table, n=2, seed=seed + 1, folder=folder / name, shard_size=32, **SAMPLING)
-        for name, model in (("teacher", teacher), ("student", student))
+        sample_responses(m, table, n=2, seed=seed + 1, folder=folder / k, temperature=TEMPERATURE[k], **SAMPLING)
+        for k, m in (("teacher", teacher), ("student", student))
     ]
     pairs = make_pairs(*both, seed=seed)
     asked = {"teacher": teacher.describe(), "pairs": fingerprint([vars(p) for p in pairs]), "seed": seed, "rank": rank}
     asked |= {"learning_rate": learning_rate, "epochs": epochs, "prompts_per_step": prompts_per_step}
-    lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
+    asked |= {"short_prompts": short_prompts}
+    blocks = teacher.model.config.get_text_config().num_hidden_layers
+    lora = LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"],
+        layers_to_transform=list(range(blocks // 4, blocks)),
+    )  # fmt: skip
+    short = [replace(p, better=cut(teacher.tokenizer, p.better, SHORT), worse=cut(teacher.tokenizer, p.worse, SHORT))
+             for p in pairs]  # fmt: skip
+    questions = training_questions(teacher, short, seed)[:short_prompts] + training_questions(teacher, pairs, seed)
     with stage_folder(folder, "checkpoints", asked) as place:
         args = TrainingArguments(
             str(place), learning_rate=learning_rate, num_train_epochs=epochs, warmup_steps=10, weight_decay=0.0,
-            per_device_train_batch_size=prompts_per_step, seed=seed, save_steps=save_steps, save_total_limit=2,
-            logging_steps=1, report_to=[], disable_tqdm=True, remove_unused_columns=False, label_names=[],
+            per_device_train_batch_size=prompts_per_step, train_sampling_strategy="sequential", seed=seed,
+            save_steps=save_steps, save_total_limit=2, logging_steps=1, report_to=[], disable_tqdm=True,
+            remove_unused_columns=False, label_names=[],
         )  # fmt: skip
         network = trainable_copy(teacher.model, lora, seed)
         trainer = JudgeTrainer(
-            network, args, train_dataset=training_questions(teacher, pairs, seed), data_collator=list,
+            network, args, train_dataset=questions, data_collator=list,
             callbacks=[Progress("train the judge"), MarkComplete()],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)

@@ -1,0 +1,31 @@
+"""What this machine can do at best: matrix products and memory reads, per type of number.
+
+python bench/floor.py [--threads 2]
+"""
+
+import argparse
+
+import torch
+from _measure import bandwidth, machine, matrix_rate
+
+import padlab
+
+
+def main() -> None:
+    """Rates, and what they mean for the embedded model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    print(machine(parser.parse_args().threads))
+    teacher, _ = padlab.load_pair("embedded")
+    weights = sum(p.numel() for p in teacher.model.parameters())
+    for dtype in (torch.float32, torch.bfloat16):
+        rates = {rows: matrix_rate(dtype, rows) for rows in (1, 16, 128, 512, 2048)}
+        reads = bandwidth(dtype)
+        step = 1e-9 * weights * dtype.itemsize / reads
+        shown = ", ".join(f"{rows} rows {rate:.0f}" for rows, rate in rates.items())
+        print(f"{str(dtype)[6:]:9} products (GFLOP/s): {shown}; reading {reads:.1f} GB/s: "
+              f"a decoding step of {weights / 1e6:.0f} M weights takes at least {1e3 * step:.0f} ms")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Sampling n responses to many prompts: padlab against `generate`, prompt by prompt and in its best batch, in one run.
+
+    python bench/sampling.py [--threads 2] [--prompts 32] [--n 4] [--tokens 64] [--repeats 3]
+
+Tokens are counted up to where a response ends. The floor of a decoding step is the larger of reading all weights once
+and of multiplying them with the batch's rows; attention and choosing the token come on top.
+"""
+
+import argparse
+
+import torch
+from _measure import bandwidth, block_weights, machine, matrix_rate, side_by_side
+
+import padlab
+from padlab.lm.chat import encode_chat
+from padlab.lm.generate import stop_ids
+
+OPTIONS = {"temperature": 0.8, "top_p": 0.95}
+
+
+def generated(model, prompt_ids, n, count, at_once):
+    """Responses by transformers' `generate`, so many prompts at a time, left-padded."""
+    network, pad, found = model.model, model.tokenizer.pad_token_id, []
+    torch.manual_seed(0)
+    for start in range(0, len(prompt_ids), at_once):
+        piece = prompt_ids[start : start + at_once]
+        longest = max(map(len, piece))
+        ids = torch.tensor([[pad] * (longest - len(p)) + p for p in piece])
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in piece])
+        out = network.generate(
+            input_ids=ids, attention_mask=mask, do_sample=True, num_return_sequences=n, max_new_tokens=count, top_k=0,
+            pad_token_id=pad, **OPTIONS,
+        )  # fmt: skip
+        found += out[:, longest:].tolist()
+    return found
+
+
+def real_tokens(rows, stops) -> int:
+    """Tokens up to the one that ends the response."""
+    return sum(next((k + 1 for k, t in enumerate(row) if t in stops), len(row)) for row in rows)
+
+
+def main() -> None:
+    """Tokens per second of each way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in (("--threads", 2), ("--prompts", 32), ("--n", 4), ("--tokens", 64), ("--repeats", 3)):
+        parser.add_argument(name, type=int, default=value)
+    options = parser.parse_args()
+    print(machine(options.threads))
+    model, _ = padlab.load_pair("embedded")
+    stops = stop_ids(model.model, model.tokenizer)
+    prompts = padlab.load_prompts("train", limit=options.prompts)
+    ids = [encode_chat(model.tokenizer, text) for text in prompts["prompt"]]
+    drawn: dict[str, int] = {}
+
+    def ours():
+        table = padlab.sample_responses(
+            model, prompts, options.n, max_new_tokens=options.tokens, shard_size=options.prompts, **OPTIONS
+        )
+        drawn["padlab"] = sum(len(r) for row in table["response_ids"] for r in row)
+
+    def theirs(name, at_once):
+        drawn[name] = real_tokens(generated(model, ids, options.n, options.tokens, at_once), stops)
+
+    ways = {"padlab": ours, "generate, one prompt at a time": lambda: theirs("generate, one prompt at a time", 1)}
+    for batch in (8, options.prompts):
+        ways[f"generate, {batch} prompts"] = lambda batch=batch: theirs(f"generate, {batch} prompts", batch)
+    seconds = side_by_side(ways, options.repeats)
+    rates = {name: drawn[name] / seconds[name] for name in ways}
+    for name, rate in rates.items():
+        print(f"  {name:32} {rate:6.1f} tokens/s   padlab / this: {rates['padlab'] / rate:5.2f}")
+    rows = options.prompts * options.n
+    weights = block_weights(model.model) + model.model.get_output_embeddings().weight.numel()
+    step = max(4e-9 * weights / bandwidth(), 2e-9 * weights * rows / matrix_rate(rows=rows))
+    share = rates["padlab"] * step / rows
+    print(f"  floor: {rows / step:.0f} tokens/s for {rows} rows in float32; padlab reaches {share:.0%}")
+
+
+if __name__ == "__main__":
+    main()

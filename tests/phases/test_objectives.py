@@ -1,0 +1,86 @@
+"""The baselines through the trainer: first losses against formulas, what each needs, that each learns its own aim."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import padlab
+from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses
+from padlab.phases.rewards import add_rewards
+from padlab.phases.trainer import PADConfig, distill
+
+PROMPTS = [f"Name {k} things." for k in range(6)]
+ONE_STEP = {"learning_rate": 0.0, "num_train_epochs": 1, "gradient_accumulation_steps": 6, "logging_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def models(tiny):
+    """Teacher and student with one tokenizer: the student is the teacher with other weights."""
+    teacher = tiny[0]
+    return teacher, padlab.pruned(teacher, teacher.model.config.num_hidden_layers - 1)
+
+
+@pytest.fixture(scope="module")
+def table(models):
+    teacher, student = models
+    drawn = padlab.sample_responses(student, PROMPTS, n=3, max_new_tokens=8)
+    return add_rewards(add_rewards(drawn, teacher), student, "student_reward")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def first_loss(models, table, loss, **settings):
+    return distill(models[1], table, loss=loss, teacher=models[0], **{**ONE_STEP, **settings}).history[0]["loss"]
+
+
+def test_before_training_dpo_is_ln_2_and_sft_the_mean_reward(models, table):
+    assert first_loss(models, table, "dpo") == pytest.approx(math.log(2), abs=1e-5)
+    assert first_loss(models, table, "sft") == pytest.approx(-np.mean(table["student_reward"]), abs=1e-4)
+
+
+def test_token_distillation_beside_a_loss_is_their_weighted_sum(models, table):
+    ppd, kd = first_loss(models, table, "ppd"), first_loss(models, table, "token_kd")
+    assert first_loss(models, table, "ppd", token_kd=0.5) == pytest.approx(ppd + 0.5 * kd, abs=1e-5)
+    with pytest.raises(ValueError, match="token_kd must be 0 or a positive number"):
+        PADConfig("out", token_kd=-1.0)
+
+
+def test_simpo_compares_the_teachers_best_and_worst(models, table):
+    margins = [row[int(np.argmax(t))] - row[int(np.argmin(t))]
+               for row, t in zip(table["student_reward"], table["teacher_reward"], strict=True)]  # fmt: skip
+    wanted = np.mean([math.log1p(math.exp(-(3.0 * m - 0.5))) for m in margins])
+    assert first_loss(models, table, "simpo", simpo_beta=3.0, simpo_gamma=0.5) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns_its_own_aim(models, table, loss):
+    settings = {"learning_rate": 5e-3, "num_train_epochs": 6, "gradient_accumulation_steps": 3, "seed": 1}
+    history = distill(models[1], table, loss=loss, teacher=models[0], **settings).history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    assert losses[-1] < losses[0]
+
+
+def test_token_distillation_says_what_it_needs(models, tiny, table):
+    with pytest.raises(ValueError, match="pass teacher="):
+        distill(models[1], table, loss="token_kd")
+    with pytest.raises(ValueError, match="one tokenizer for both"):
+        distill(tiny[1], table.remove_columns(["response_ids"]), loss="token_kd", teacher=models[0])
+
+
+def test_a_prompt_counts_once_however_many_responses_it_has():
+    """Padding and the number of responses change no prompt's loss."""
+    rewards = torch.tensor([[-1.0, -2.0, -1.5], [-1.0, -2.0, 0.0]])
+    teacher = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 0.0]])
+    exists = torch.tensor([[True, True, True], [True, True, False]])
+    batch = Scored(rewards, teacher, exists, torch.full((2, 3), 4.0), rewards * 5, -rewards)
+    alone = Scored(*(x[1:, :2] for x in (rewards, teacher, exists, batch.lengths, batch.reference, batch.kl)))
+    for loss in LOSSES:
+        settings = PADConfig("out", loss=loss)
+        both, single = prompt_losses(batch, settings), prompt_losses(alone, settings)
+        assert float(both[1]) == pytest.approx(float(single[0]), abs=1e-6)
+    assert [x.tolist() for x in best_and_worst(batch)] == [[0, 0], [1, 1]]
