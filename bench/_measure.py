@@ -1,5 +1,6 @@
 """Shared by the speed scripts: times side by side, peak memory, operations of a forward pass, the machine's rates."""
 
+import argparse
 import ctypes
 import gc
 import platform
@@ -8,12 +9,47 @@ import time
 from collections.abc import Callable
 
 import torch
+import transformers
 from torch import nn
+
+import padlab
+
+SHAPES = {  # random weights of these sizes, for machines that reach no hub
+    "llama-3.2-1b": ("LlamaConfig", {"vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192,
+                     "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8}),
+    "gemma-2-2b": ("Gemma2Config", {}),  # transformers' own default is this shape, but for the number of blocks
+}  # fmt: skip
+
+
+def speed_options(description: str, **numbers: int) -> argparse.Namespace:
+    """--threads and whole numbers of the script's own; --shape and --device for a GPU."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in {"threads": 2, **numbers}.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--shape", choices=("embedded", *SHAPES), default="embedded")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    print(machine(options.threads), options.shape, options.device)
+    return options
+
+
+def network_of(shape: str, device: str) -> nn.Module:
+    """The embedded teacher's network, or a random one of a known shape (bfloat16 on a GPU)."""
+    if shape == "embedded":
+        return padlab.load_pair("embedded")[0].model.to(device)
+    name, sizes = SHAPES[shape]
+    torch.manual_seed(0)
+    config = getattr(transformers, name)(**({"num_hidden_layers": 26} | sizes))
+    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    with torch.device(device):
+        return transformers.AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
 def machine(threads: int) -> str:
     """One line that says where the figures come from; sets the number of threads."""
     torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
         name = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "")
     return f"{name or platform.machine()}, {threads} threads, torch {torch.__version__}"
@@ -28,13 +64,19 @@ def side_by_side(ways: dict[str, Callable[[], object]], repeats: int = 5) -> dic
         for name, run in ways.items():
             start = time.perf_counter()
             run()
+            _wait()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
 def peak_extra_mib(run: Callable[[], object]) -> float:
-    """How far the process's resident memory rises while `run` runs, MiB (Linux)."""
+    """How far the memory rises while `run` runs, MiB: the GPU's, or the process's resident memory (Linux)."""
     gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
@@ -53,10 +95,11 @@ def forward_gflop(model: nn.Module, tokens: int, headed: int) -> float:
     return 2e-9 * (block_weights(model) * tokens + model.get_output_embeddings().weight.numel() * headed)
 
 
-def matrix_rate(dtype: torch.dtype = torch.float32, rows: int = 512) -> float:
-    """GFLOP/s of products like those of the embedded model's blocks (rows x 576 x 1536), best of several."""
-    a, b = torch.randn(rows, 576).to(dtype), torch.randn(1536, 576).to(dtype)
-    return 2e-9 * rows * 576 * 1536 / _best(lambda: nn.functional.linear(a, b))
+def matrix_rate(dtype: torch.dtype = torch.float32, rows: int = 512, inner: int = 576, device: str = "cpu") -> float:
+    """GFLOP/s of products like those of a model's blocks (rows x inner x 8/3 inner), best of several."""
+    outer = 8 * inner // 3
+    a, b = torch.randn(rows, inner, device=device).to(dtype), torch.randn(outer, inner, device=device).to(dtype)
+    return 2e-9 * rows * inner * outer / _best(lambda: nn.functional.linear(a, b))
 
 
 def bandwidth(dtype: torch.dtype = torch.float32) -> float:
@@ -71,8 +114,14 @@ def _best(run: Callable[[], object]) -> float:
     for _ in range(12):
         start = time.perf_counter()
         run()
+        _wait()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _status(field: str) -> int:

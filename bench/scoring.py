@@ -1,20 +1,18 @@
 """Scoring n responses to a prompt: padlab against the plain way and against trl, on the same tokens, in one run.
 
-    python bench/scoring.py [--threads 2] [--prompts 4] [--repeats 5]
+    python bench/scoring.py [--threads 2] [--prompts 4] [--repeats 5] [--shape gemma-2-2b --device cuda]
 
 "plain": straight transformers, one row per response, full logits, log-softmax, gather; the n rows of a prompt as one
 batch. "one by one" is the same with one row at a time. "trl": the log-probabilities of trl's DPO trainer (its fused
 head), the same rows. Memory: four responses of 512 tokens under a small random model with 256,000 words.
 """
 
-import argparse
 from copy import deepcopy
 
 import torch
-from _measure import forward_gflop, machine, matrix_rate, peak_extra_mib, side_by_side
+from _measure import forward_gflop, matrix_rate, network_of, peak_extra_mib, side_by_side, speed_options
 from transformers import LlamaConfig, LlamaForCausalLM
 
-import padlab
 from padlab.lm.logprobs import score_ids
 
 CASES = [(4, 256, 64), (8, 256, 64), (4, 32, 64)]
@@ -32,7 +30,7 @@ def plain(model, prompts, responses, at_once=None):
     """Full sequences, full logits."""
     found = []
     for prompt, group in zip(prompts, responses, strict=True):
-        rows = torch.tensor([prompt + r for r in group])
+        rows = torch.tensor([prompt + r for r in group], device=model.device)
         for piece in rows.split(at_once or len(rows)):
             logps = model(input_ids=piece, use_cache=False).logits.log_softmax(-1)
             wanted = piece[:, len(prompt) :]
@@ -45,7 +43,7 @@ def trl_way(model, prompts, responses):
     """What trl's DPO trainer calls: labels where a response stands, log-probabilities from its fused head."""
     found = []
     for prompt, group in zip(prompts, responses, strict=True):
-        rows = torch.tensor([prompt + r for r in group])
+        rows = torch.tensor([prompt + r for r in group], device=model.device)
         labels = rows.clone()
         labels[:, : len(prompt)] = -100
         out = model(
@@ -59,19 +57,19 @@ def main() -> None:
     """Speed, agreement, memory."""
     from trl.trainer.utils import add_fused_lm_head
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("--threads", 2), ("--prompts", 4), ("--repeats", 5)):
-        parser.add_argument(name, type=int, default=value)
-    options = parser.parse_args()
-    print(machine(options.threads))
-    model = padlab.load_pair("embedded")[0].model
+    options = speed_options(__doc__, prompts=4, repeats=5)
+    model = network_of(options.shape, options.device)
     fused = deepcopy(model)
     add_fused_lm_head(fused, outputs=("log_probs",))
-    rate = matrix_rate()
+    rate = matrix_rate(
+        model.dtype, 2048 if model.device.type == "cuda" else 512, model.config.hidden_size, options.device
+    )
     for n, prompt, response in CASES:
-        batch = tokens(options.prompts, n, prompt, response, 49000)
+        batch = tokens(options.prompts, n, prompt, response, model.config.vocab_size - 200)
         ours = torch.tensor(score_ids(model, *batch)).flatten(0, 1)
-        apart = [float((ours - found).abs().max()) for found in (plain(model, *batch), trl_way(fused, *batch))]
+        apart = [
+            float((ours - found).abs().max()) for found in (plain(model, *batch).cpu(), trl_way(fused, *batch).cpu())
+        ]
         seconds = side_by_side({
             "padlab": lambda batch=batch: score_ids(model, *batch),
             "plain": lambda batch=batch: plain(model, *batch),
@@ -87,7 +85,7 @@ def main() -> None:
         print(f"  floor ({rate:.0f} GFLOP/s, products only): padlab reaches {share:.0%}", flush=True)
     config = LlamaConfig(vocab_size=256_000, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                          num_attention_heads=2, num_key_value_heads=1)  # fmt: skip
-    small, batch = LlamaForCausalLM(config).eval(), tokens(1, 4, 32, 512, 256_000)
+    small, batch = LlamaForCausalLM(config).eval().to(options.device), tokens(1, 4, 32, 512, 256_000)
     score_ids(small, *batch)
     extra = [peak_extra_mib(lambda: score_ids(small, *batch)), peak_extra_mib(lambda: plain(small, *batch))]
     print(f"peak extra memory, 4 x 512 tokens, 256,000 words: padlab {extra[0]:.0f} MiB, plain {extra[1]:.0f} MiB "

@@ -1,17 +1,17 @@
 """One training step on a prompt with four responses: padlab, the plain way, and trl's DPO step, in one run.
 
     python bench/training.py [--threads 2] [--repeats 5] [--prompt 256] [--response 64]
+    python bench/training.py --shape llama-3.2-1b --device cuda
 
 LoRA r 16 on all linear layers of the embedded model, float32, forward and backward (the optimizer's step, the same for
 all, is left out). "plain": one row per response, full logits, the same PPD loss. "trl": `DPOTrainer`'s own loss on the
 same four rows as two pairs; it also runs a forward pass without adapter for its reference.
 """
 
-import argparse
 import tempfile
 
 import torch
-from _measure import forward_gflop, machine, matrix_rate, peak_extra_mib, side_by_side
+from _measure import forward_gflop, matrix_rate, network_of, peak_extra_mib, side_by_side, speed_options
 from scoring import tokens
 
 import padlab
@@ -35,18 +35,18 @@ def ours(model, prompt, responses, teacher):
     """As `PADTrainer` does it."""
     batch = make_batch([prompt], [responses], True)
     rewards = mean_logprobs(token_logprobs(model, batch), batch.mask)
-    return gradient(model, padlab.ppd_loss(BETA * rewards[None], teacher))
+    return gradient(model, padlab.ppd_loss(BETA * rewards[None], teacher.to(rewards.device)))
 
 
 def plain(model, prompt, responses, teacher):
     """One row per response, full logits."""
-    rows = torch.tensor([prompt + r for r in responses])
+    rows = torch.tensor([prompt + r for r in responses], device=model.device)
     logps = model(input_ids=rows, use_cache=False).logits.log_softmax(-1)
     picked = logps[:, len(prompt) - 1 : -1].gather(-1, rows[:, len(prompt) :, None]).squeeze(-1)
-    return gradient(model, padlab.ppd_loss(BETA * picked.mean(-1)[None], teacher))
+    return gradient(model, padlab.ppd_loss(BETA * picked.float().mean(-1)[None], teacher.to(picked.device)))
 
 
-def trl_step(teacher, prompt, responses, folder):
+def trl_step(network, prompt, responses, folder):
     """A function that runs the loss and backward pass of trl's DPO trainer on two pairs."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -54,36 +54,36 @@ def trl_step(teacher, prompt, responses, folder):
 
     texts = Dataset.from_list([{"prompt": "Hi", "chosen": " there", "rejected": " no"}] * 2)
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    args = DPOConfig(folder, use_cpu=True, report_to=[], gradient_checkpointing=False, bf16=False, max_length=None,
+    args = DPOConfig(folder, use_cpu=network.device.type == "cpu", report_to=[], gradient_checkpointing=False, bf16=False, max_length=None,
                      per_device_train_batch_size=2)  # fmt: skip
     trainer = DPOTrainer(
-        teacher.model, args=args, train_dataset=texts, processing_class=teacher.tokenizer, peft_config=lora
+        network,
+        args=args,
+        train_dataset=texts,
+        processing_class=padlab.load_pair("embedded")[0].tokenizer,
+        peft_config=lora,
     )
     pairs = [
         {"prompt_ids": prompt, "chosen_ids": responses[k], "rejected_ids": responses[k + 1]} for k in range(0, N, 2)
     ]
     batch = trainer.data_collator(pairs)
     trainer.model.train()
-    return trainer.model, lambda: gradient(trainer.model, trainer.compute_loss(trainer.model, batch))
+    batch = {k: v.to(network.device) for k, v in batch.items()}
+    return lambda: gradient(trainer.model, trainer.compute_loss(trainer.model, batch))
 
 
 def main() -> None:
     """Speed, gradients, memory."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("--threads", 2), ("--repeats", 5), ("--prompt", 256), ("--response", 64)):
-        parser.add_argument(name, type=int, default=value)
-    options = parser.parse_args()
-    print(machine(options.threads))
-    teacher, _ = padlab.load_pair("embedded")
-    model = trainable_copy(teacher.model, "auto", 0).train()
+    options = speed_options(__doc__, repeats=5, prompt=256, response=64)
+    bare = network_of(options.shape, options.device)
+    model = trainable_copy(bare, "auto", 0).train()
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             weight.data.normal_(std=0.01)  # at its start B is 0, and A would have no gradient to compare
-    (prompt,), (responses,) = tokens(1, N, options.prompt, options.response, 49000)
+    (prompt,), (responses,) = tokens(1, N, options.prompt, options.response, bare.config.vocab_size - 200)
     wanted = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
     with tempfile.TemporaryDirectory() as folder:
-        other = padlab.load_pair("embedded")[0]
-        _, trl = trl_step(other, prompt, responses, folder)
+        trl = trl_step(network_of(options.shape, options.device), prompt, responses, folder)
     ways = {
         "padlab": lambda: ours(model, prompt, responses, wanted),
         "plain": lambda: plain(model, prompt, responses, wanted),
@@ -97,7 +97,7 @@ def main() -> None:
         print(f"  {name:7} {taken / N:6.3f} s per response  {taken / seconds['padlab']:5.2f} x padlab's time  "
               f"peak extra memory {memory[name]:6.0f} MiB")  # fmt: skip
     length, answered, rate = options.prompt + N * options.response, N * options.response, matrix_rate()
-    gflop = forward_gflop(teacher.model, length, answered) * 2
+    gflop = forward_gflop(bare, length, answered) * 2
     print(f"  floor ({rate:.0f} GFLOP/s; forward, and backward to the activations): "
           f"padlab reaches {gflop / rate / seconds['padlab']:.0%}")  # fmt: skip
 

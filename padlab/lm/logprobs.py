@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,7 +23,8 @@ from padlab.lm.head import apply_head, decoder, head_is_known, pick, picked_logp
 OVERFLOW = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
 TOKENS_PER_BATCH = 2048  # padded tokens in one scoring batch
 
-_sharing: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_alone: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # why a model's responses may not share a row, or ""
+_told: WeakSet[Any] = WeakSet()
 
 
 def token_logprobs(model: Any, batch: TokenBatch) -> Float[Tensor, "responses width"]:
@@ -87,7 +88,7 @@ def score_ids(
     Args:
         model: a causal LM.
         prompts, responses: as in `make_batch`.
-        tokens_per_batch: padded tokens per forward pass.
+        tokens_per_batch: padded tokens per forward pass; halved when memory runs out.
         share: one row per prompt; None asks `can_share`.
 
     Returns:
@@ -103,9 +104,16 @@ def score_ids(
     result: list[list[list[float]]] = [[] for _ in lengths]
     while order:
         take = max(1, tokens_per_batch // lengths[order[0]])
-        chosen, order = order[:take], order[take:]
+        chosen = order[:take]
         batch = make_batch([prompts[k] for k in chosen], [groups[k] for k in chosen], share)
-        values = iter(token_logprobs(model, batch).cpu())
+        try:
+            values = iter(token_logprobs(model, batch).cpu())
+        except torch.OutOfMemoryError:
+            if take == 1:
+                raise
+            tokens_per_batch = take * lengths[order[0]] // 2
+            continue
+        order = order[take:]
         for k in chosen:
             found = {ids: next(values)[: len(ids)].tolist() for ids in groups[k]}
             result[k] = [list(found[tuple(ids)]) for ids in responses[k]]
@@ -138,19 +146,33 @@ def next_token_logprobs(
     return logps
 
 
-@torch.no_grad()
 def can_share(model: Any, prompts: Sequence[Ids] = (), responses: Sequence[Sequence[Ids]] = ()) -> bool:
-    """Whether prompt and responses may share a row: asked once on a small sample; never beyond a sliding window."""
-    if model not in _sharing:
-        sample = [[1, 2, 3, 4]], [[[5, 6, 7], [8, 9], [7, 6, 5, 4]]]
-        try:
-            plain, packed = (token_logprobs(model, make_batch(*sample, share)) for share in (False, True))
-            _sharing[model] = torch.allclose(plain, packed, atol=1e-4 if model.dtype == torch.float32 else 0.1)
-        except (TypeError, ValueError, RuntimeError, FloatingPointError):
-            _sharing[model] = False
-    window = getattr(model.config, "sliding_window", None)
+    """Whether prompt and responses may share a row: tried once on a small sample; never beyond a sliding window.
+
+    Where they may not, the reason is printed once per model.
+    """
+    if model not in _alone:
+        _alone[model] = _why_alone(model)
+    reason, window = _alone[model], getattr(model.config, "sliding_window", None)
     longest = max((len(p) + max(map(len, g)) for p, g in zip(prompts, responses, strict=True)), default=0)
-    return _sharing[model] and not (window and longest > window)
+    if not reason and window and longest > window:
+        reason = f"{longest} tokens exceed its sliding window of {window}"
+    if reason and model not in _told:
+        _told.add(model)
+        print(f"padlab: {type(model).__name__} gets one row per response instead of one per prompt ({reason})")
+    return not reason
+
+
+@torch.no_grad()
+def _why_alone(model: Any) -> str:
+    """Empty where responses in one row have the log-probabilities that they have in rows of their own."""
+    sample = [[1, 2, 3, 4]], [[[5, 6, 7], [8, 9], [7, 6, 5, 4]]]
+    try:
+        plain, packed = (token_logprobs(model, make_batch(*sample, share)) for share in (False, True))
+    except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:
+        return f"it does not take our attention mask: {str(error)[:80]}"
+    near = 1e-4 if model.dtype == torch.float32 else 0.1
+    return "" if torch.allclose(plain, packed, atol=near) else "in one row, responses would see one another"
 
 
 def _inputs(model: Any, batch: TokenBatch | TreeBatch) -> dict[str, Any]:

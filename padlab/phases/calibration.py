@@ -19,6 +19,7 @@ from torch import Tensor
 
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.models import LanguageModel
+from padlab.memo import remembering
 from padlab.phases.questions import LETTERS, Answers, Ask, ask_model, cut, question
 from padlab.phases.rewards import fingerprint
 from padlab.runs import in_shards
@@ -83,6 +84,7 @@ def add_selection_probs(
     ask: Ask = question,
     folder: str | Path | None = None,
     shard_size: int = 16,
+    cache: str | Path | None = None,
 ) -> Dataset:
     """Add `selection_prob` and what tells whether to believe it, by asking the model which response is best.
 
@@ -100,6 +102,8 @@ def add_selection_probs(
         ask: your own question text: a function of prompt and options, whose options have the letters A, B, ...
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts per piece.
+        cache: folder in which answers are kept by model, judge, question and texts, for any table; the same rows again
+            are read there (`padlab.memo`).
 
     Returns:
         The table with, per row: `selection_prob` (n floats, sum 1); `option_mass` (mean probability that the answer is
@@ -125,6 +129,8 @@ def add_selection_probs(
 
     settings = {"model": model.describe(), "method": method, "average": average, "cut": max_response_tokens}
     settings |= {"judge": model.judge_hash(), "question": ask("prompt", ["first", "second"])}
+    asked = dict(settings)
+    work = remembering(work, lambda row: ["select", asked, *_texts(candidates[row], ask)], cache)
     settings["candidates"] = fingerprint(list(candidates["prompt"]), list(candidates["responses"]))
     rows = in_shards(
         range(len(candidates)), work, stage="select", settings=settings, folder=folder, shard_size=shard_size
@@ -143,6 +149,10 @@ def orders_of(n: int, method: str, texts: Sequence[str]) -> list[list[int]]:
         return [[i, j] for i in range(n) for j in range(n) if i != j]
     order = sorted(range(n), key=lambda k: texts[k])
     return [[order[(k + r) % n] for k in range(n)] for r in range(n)]
+
+
+def _texts(entry: dict[str, Any], ask: Ask) -> tuple[str, list[str], str]:
+    return entry["prompt"], entry["responses"], ask(entry["prompt"], (entry["responses"] * 2)[:2])
 
 
 def _ask_row(

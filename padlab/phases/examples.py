@@ -55,7 +55,7 @@ def collate(examples: Sequence[dict[str, Any]], share: bool) -> dict[str, Any]:
     width = max(len(e["response_ids"]) for e in examples)
     exists = torch.tensor([[k < len(e["response_ids"]) for k in range(width)] for e in examples])
     tokens = make_batch([e["prompt_ids"] for e in examples], [e["response_ids"] for e in examples], share)
-    batch = {"tokens": tokens, "exists": exists}
+    batch = {"tokens": tokens, "exists": exists, "examples": list(examples)}
     for name in ("teacher_scores", "reference"):
         if name in examples[0]:
             batch[name] = torch.tensor([[*e[name], *[0.0] * (width - len(e[name]))] for e in examples])

@@ -15,23 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
-from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.logprobs import can_share, mean_logprobs, token_logprobs
 from padlab.lm.models import LanguageModel, load_model
 from padlab.lm.token_kl import token_kl
-from padlab.phases.checkpoints import MarkComplete, Progress, last_complete
 from padlab.phases.examples import collate, to_grid, training_examples
 from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses
-from padlab.phases.rewards import fingerprint
 from padlab.rankings.losses import DIVERGENCES, loss_diagnostics
-from padlab.runs import stage_folder
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
+TOO_LARGE = "(one prompt with its responses: use gradient_checkpointing=True, fewer or shorter responses, or LoRA)"
 GRIDS = ("teacher_scores", "reference")
 
 
@@ -155,6 +152,32 @@ class PADTrainer(Trainer):
         total = losses.sum() / (num_items_in_batch or len(losses))
         return (total, {"scores": self._pad.beta * scored.rewards}) if return_outputs else total
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """Forward and backward; a batch that does not fit into memory is done in halves, with the same gradient."""
+        weights = [p for p in model.parameters() if p.requires_grad]
+        before, seen = [p.grad for p in weights], {k: len(v) for k, v in self._seen[True].items()}
+        for p in weights:  # a backward pass that runs out of memory leaves part of a gradient behind
+            p.grad = None
+        try:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        except torch.OutOfMemoryError as error:
+            if len(inputs["examples"]) == 1:
+                raise torch.OutOfMemoryError(f"{error} {TOO_LARGE}") from error
+            loss = None
+        if loss is None:
+            for p in weights:
+                p.grad = None
+            for name, values in self._seen[True].items():
+                del values[seen.get(name, 0) :]
+            torch.cuda.empty_cache()
+            examples, total = inputs["examples"], num_items_in_batch or len(inputs["examples"])
+            halves = examples[: len(examples) // 2], examples[len(examples) // 2 :]
+            loss = sum(self.training_step(model, collate(half, self._share), total) for half in halves)
+        for p, old in zip(weights, before, strict=True):
+            if old is not None:
+                p.grad = old if p.grad is None else p.grad.add_(old)
+        return loss
+
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The optimizer batch and the number of prompts in it."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -192,78 +215,6 @@ class PADTrainer(Trainer):
         found["rewards/accuracies"] = (found["rewards/margins"] > 0).float()
         for name, values in found.items():
             seen.setdefault(name, []).extend(values.tolist())
-
-
-def distill(
-    student: LanguageModel,
-    candidates: Dataset,
-    *,
-    loss: str = "ppd",
-    divergence: str = "js",
-    alpha: float = 0.0,
-    beta: float = 10.0,
-    peft_config: Any = "auto",
-    teacher: LanguageModel | None = None,
-    eval_candidates: Dataset | None = None,
-    folder: str | Path | None = None,
-    save_steps: int = 20,
-    **settings: Any,
-) -> LanguageModel:
-    """Train a copy of the student on candidates that carry the teacher's rewards.
-
-    Args:
-        student: left as it was; one that already has a LoRA adapter continues a copy of it.
-        candidates: table with `responses`, `teacher_reward`, and `selection_prob` if alpha > 0.
-        loss: "ppd" or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines (`padlab.phases.objectives`).
-        divergence: for ppd: "js", "forward_kl", "reverse_kl" or "released".
-        alpha: weight of the selection probability, 0 to 1; 0 needs no `selection_prob`.
-        beta: nats/token to scores, > 0 (paper: 10).
-        peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None for full fine-tuning (then lower
-            the learning rate; paper: 8e-7).
-        teacher: only token-level distillation (loss or weight `token_kd`) needs it, with the student's tokenizer.
-        eval_candidates: a table on which the loss is reported after each epoch.
-        folder: run folder, for checkpoints every `save_steps` steps; the same call again resumes from the last one.
-        settings: any other field of `PADConfig`, e.g. learning_rate, num_train_epochs, seed.
-
-    Returns:
-        a new `LanguageModel`; its `history` holds loss, jsd, kendall_tau, rewards/... per step. Interrupted (Ctrl-C)
-        without a folder, it holds what was learnt so far; with one, the interruption is passed on.
-
-    Raises:
-        ValueError: missing column, non-finite number (row named), alpha or beta out of range, or a folder with
-            checkpoints of other settings (the difference is named).
-        FloatingPointError: loss or logits became NaN or infinite.
-    """
-    settings = {"loss": loss, "divergence": divergence, "alpha": alpha, "beta": beta, **settings}
-    candidates = check_candidates(candidates)
-    asked = {**settings, **_decided_by(student, candidates, peft_config, teacher)}
-    if folder is not None:
-        settings = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 2, **settings}
-    if eval_candidates is not None:
-        settings.setdefault("eval_strategy", "epoch")
-    with stage_folder(folder, "checkpoints", asked) as place:
-        args = PADConfig(**{"output_dir": str(place), **settings})
-        network = trainable_copy(student.model, peft_config, args.seed)
-        copy = student.around(network, f"{loss} alpha={alpha:g} beta={beta:g}")
-        callbacks = [Progress(f"distil ({loss})"), MarkComplete()]
-        trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
-        trainer.remove_callback(PrinterCallback)
-        try:
-            trainer.train(resume_from_checkpoint=last_complete(folder and place))
-        except KeyboardInterrupt:
-            if folder is not None:
-                raise
-            print(f"interrupted after {trainer.state.global_step} of {trainer.state.max_steps} steps: keeping these")
-    return copy.around(trainer.model.eval(), "", history=tuple(trainer.state.log_history))
-
-
-def _decided_by(student: LanguageModel, candidates: Dataset, peft_config: Any, teacher: Any) -> dict[str, Any]:
-    columns = ("prompt", "responses", "response_ids", "finished", "teacher_reward", "selection_prob")
-    used = [list(candidates[c]) for c in columns if c in candidates.column_names]
-    peft = peft_config.to_dict() if hasattr(peft_config, "to_dict") else {"": peft_config}
-    peft = {k: sorted(v) if isinstance(v, set) else v for k, v in peft.items()}
-    known = {"student": student.describe(), "candidates": fingerprint(used), "peft": peft}
-    return known if teacher is None else {**known, "teacher": teacher.describe()}
 
 
 def _token_teacher(student: LanguageModel, teacher: LanguageModel | None) -> LanguageModel:

@@ -16,10 +16,12 @@ import padlab
 from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
-from padlab.phases import trainer as module
-from padlab.phases.checkpoints import MARKER
+from padlab.phases import objectives as module
+from padlab.phases.checkpoints import MARKER, last_complete
+from padlab.phases.distillation import distill
+from padlab.phases.examples import training_examples
 from padlab.phases.rewards import add_rewards, candidate_ids
-from padlab.phases.trainer import PADConfig, PADTrainer, distill, last_complete, training_examples
+from padlab.phases.trainer import PADConfig, PADTrainer
 from padlab.runs import lock, save_table
 
 PROMPTS = [f"{'Please. ' * (k % 3)}Name {k} things." for k in range(8)]
@@ -555,3 +557,43 @@ def test_full_training_of_bf16_weights_moves_them_at_the_papers_rate(tiny, table
     moved = [float((a.float() != b.float()).float().mean()) for a, b in pairs]
     assert min(moved) > 0.5
     assert student.model.dtype == torch.bfloat16
+
+
+def test_a_batch_that_does_not_fit_is_halved_with_the_same_gradient(tiny, table, monkeypatch):
+    """Memory for two prompts at most, lost in the middle of a backward pass."""
+    (wanted,) = gradients(tiny[1], table, batch=8, accumulate=1)
+    plain, refused = PADTrainer.compute_loss, []
+
+    class Lost(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            refused.append(1)
+            raise torch.OutOfMemoryError("out of memory")
+
+    def small(self, model, inputs, *others, **more):
+        loss = plain(self, model, inputs, *others, **more)
+        if len(inputs["examples"]) <= 2:
+            return loss
+        some = next(p for p in model.parameters() if p.requires_grad)
+        some.grad = torch.ones_like(some)  # half a gradient is left behind
+        return Lost.apply(loss)
+
+    monkeypatch.setattr(PADTrainer, "compute_loss", small)
+    for batch, accumulate in ((8, 1), (4, 2)):
+        refused.clear()
+        (found,) = gradients(tiny[1], table, batch=batch, accumulate=accumulate)
+        assert len(refused) == {8: 3, 4: 2}[batch]
+        assert float((found - wanted).norm() / wanted.norm()) < 1e-5
+
+
+def test_one_prompt_that_does_not_fit_says_what_helps(tiny, table, monkeypatch):
+    def never(*arguments, **others):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(PADTrainer, "compute_loss", never)
+    with pytest.raises(torch.OutOfMemoryError, match="fewer or shorter responses"):
+        distill(tiny[1], table.select(range(1)), **FAST)
