@@ -61,15 +61,12 @@ def main() -> None:
     model = network_of(options.shape, options.device)
     fused = deepcopy(model)
     add_fused_lm_head(fused, outputs=("log_probs",))
-    rate = matrix_rate(
-        model.dtype, 2048 if model.device.type == "cuda" else 512, model.config.hidden_size, options.device
-    )
+    rate = matrix_rate(model.dtype, inner=model.config.hidden_size, device=options.device)
     for n, prompt, response in CASES:
         batch = tokens(options.prompts, n, prompt, response, model.config.vocab_size - 200)
         ours = torch.tensor(score_ids(model, *batch)).flatten(0, 1)
-        apart = [
-            float((ours - found).abs().max()) for found in (plain(model, *batch).cpu(), trl_way(fused, *batch).cpu())
-        ]
+        theirs = plain(model, *batch), trl_way(fused, *batch)
+        apart = [float((ours - found.cpu()).abs().max()) for found in theirs]
         seconds = side_by_side({
             "padlab": lambda batch=batch: score_ids(model, *batch),
             "plain": lambda batch=batch: plain(model, *batch),

@@ -54,8 +54,8 @@ def trl_step(network, prompt, responses, folder):
 
     texts = Dataset.from_list([{"prompt": "Hi", "chosen": " there", "rejected": " no"}] * 2)
     lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    args = DPOConfig(folder, use_cpu=network.device.type == "cpu", report_to=[], gradient_checkpointing=False, bf16=False, max_length=None,
-                     per_device_train_batch_size=2)  # fmt: skip
+    args = DPOConfig(folder, use_cpu=network.device.type == "cpu", report_to=[], gradient_checkpointing=False,
+                     bf16=False, max_length=None, per_device_train_batch_size=2)  # fmt: skip
     trainer = DPOTrainer(
         network,
         args=args,
@@ -78,6 +78,8 @@ def main() -> None:
     bare = network_of(options.shape, options.device)
     model = trainable_copy(bare, "auto", 0).train()
     for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
         if "lora_B" in name:
             weight.data.normal_(std=0.01)  # at its start B is 0, and A would have no gradient to compare
     (prompt,), (responses,) = tokens(1, N, options.prompt, options.response, bare.config.vocab_size - 200)
@@ -96,7 +98,8 @@ def main() -> None:
     for name, taken in seconds.items():
         print(f"  {name:7} {taken / N:6.3f} s per response  {taken / seconds['padlab']:5.2f} x padlab's time  "
               f"peak extra memory {memory[name]:6.0f} MiB")  # fmt: skip
-    length, answered, rate = options.prompt + N * options.response, N * options.response, matrix_rate()
+    length, answered = options.prompt + N * options.response, N * options.response
+    rate = matrix_rate(bare.dtype, inner=bare.config.hidden_size, device=options.device)
     gflop = forward_gflop(bare, length, answered) * 2
     print(f"  floor ({rate:.0f} GFLOP/s; forward, and backward to the activations): "
           f"padlab reaches {gflop / rate / seconds['padlab']:.0%}")  # fmt: skip
