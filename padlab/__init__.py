@@ -44,6 +44,8 @@ _PLACES = {
     "padlab.phases.calibration": ("add_selection_probs", "calibrate"),
     "padlab.phases.trainer": ("PADConfig", "PADTrainer"),
     "padlab.phases.distillation": ("distill",),
+    "padlab.phases.rounds": ("run_rounds",),
+    "padlab.study.baselines": ("compare_baselines",),
     "padlab.study.agreement": ("rank_agreement", "compare", "fresh_samples"),
     "padlab.study.doctor": ("examine",),
     "padlab.study.judge": ("prepare_judge", "judge_quality", "make_pairs"),

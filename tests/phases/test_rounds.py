@@ -1,0 +1,83 @@
+"""Rounds: each draws from the student as it is by then, and a killed run ends in the same table."""
+
+import pytest
+
+import padlab
+from padlab.phases import rounds as module
+from padlab.phases.rounds import rounds_for, run_rounds
+
+PROMPTS = [f"Name {k} things." for k in range(4)]
+SETTINGS = {
+    "rounds": 2, "n": 3, "sampling": {"max_new_tokens": 6}, "learning_rate": 2e-2, "num_train_epochs": 1,
+    "gradient_accumulation_steps": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def health(student):
+    """A number that changes with the student."""
+    return {"weights": int(student.weights_hash(), 16) % 1e6}
+
+
+def run(tiny, **more):
+    return run_rounds(tiny[1], tiny[0], PROMPTS, **{**SETTINGS, "evaluate": health, **more})
+
+
+def test_each_round_samples_from_the_student_as_it_is_by_then(tiny, monkeypatch):
+    drawn, sample = [], module.sample_responses
+    monkeypatch.setattr(module, "sample_responses", lambda *a, **k: drawn.append(sample(*a, **k)) or drawn[-1])
+    before = tiny[1].weights_hash()
+    student, history = run(tiny)
+    assert tiny[1].weights_hash() == before != student.weights_hash()
+    assert [row["round"] for row in history] == [0, 1, 2]
+    assert [row["responses"] for row in history] == [0, 3, 6]
+    assert len({row["weights"] for row in history}) == 3
+    assert history[-1]["weights"] == health(student)["weights"]
+    untrained = padlab.sample_responses(tiny[1], PROMPTS, 3, seed=2, max_new_tokens=6)
+    assert drawn[1]["responses"] != untrained["responses"]
+    assert drawn[0]["responses"] == padlab.sample_responses(tiny[1], PROMPTS, 3, seed=1, max_new_tokens=6)["responses"]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("stage", ["sample_responses", "add_rewards", "distill"])
+def test_killed_rounds_end_in_the_same_table(tiny, tmp_path, monkeypatch, stage, at):
+    _, wanted = run(tiny)
+    original, calls = getattr(module, stage), []
+
+    def dies(*arguments, **named):
+        calls.append(1)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(module, stage, dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, folder=tmp_path / "run")
+    monkeypatch.setattr(module, stage, original)
+    _, found = run(tiny, folder=tmp_path / "run")
+    assert found == wanted
+    with pytest.raises(ValueError, match="seed"):
+        run(tiny, folder=tmp_path / "run", seed=5)
+
+
+def test_the_teacher_is_asked_only_where_its_answers_count(tiny, monkeypatch):
+    asked, ask = [], module.add_selection_probs
+    monkeypatch.setattr(module, "add_selection_probs", lambda *a, **k: asked.append(k) or ask(*a, **k))
+    run(tiny, rounds=1, evaluate=None)
+    assert not asked
+    _, history = run(tiny, rounds=1, evaluate=None, alpha=0.5, asking={"method": "n-way"})
+    assert [k["method"] for k in asked] == ["n-way"]
+    assert set(history[1]) == {"round", "responses", "teacher_reward", "loss", "jsd", "kendall_tau"}
+
+
+def test_a_budget_is_spent_exactly():
+    assert [rounds_for(12, n) for n in (2, 3, 4, 6, 12)] == [6, 4, 3, 2, 1]
+    for budget, n in ((10, 4), (3, 4), (4, 1)):
+        with pytest.raises(ValueError, match="cannot be spent"):
+            rounds_for(budget, n)
+    with pytest.raises(ValueError, match="rounds must be at least 1"):
+        run_rounds(None, None, PROMPTS, rounds=0)
