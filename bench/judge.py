@@ -1,10 +1,9 @@
 """How well does the embedded teacher answer selection questions, with and without its judge adapter? And attacks.
 
-    python bench/judge.py [--adapter FOLDER] [--attacked 96] [--threads 2]
+    python bench/judge.py [--adapter FOLDER] [--attacked 96] [--alike] [--threads 2]
 
 Held-out prompts, which the adapter has never seen: the teacher's sample (T 0.3) against the pruned student's (T 1; two
-per prompt), both at T 0.8 as well ("T alike"), and the teacher's sample against its sample to another prompt (two per
-prompt). Each pair in both orders.
+per prompt), and the teacher's sample against its sample to another prompt (two per prompt). Each pair in both orders.
 """
 
 import argparse
@@ -70,6 +69,7 @@ def main() -> None:
     """Quality without and with the adapter, then the attacks on it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapter", type=Path, help="default: the bundled one")
+    parser.add_argument("--alike", action="store_true", help="the harder pairs too: both models at T 0.8")
     parser.add_argument("--attacked", type=int, default=96, help="pairs to attack")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("bench-out/judge"))
@@ -81,8 +81,9 @@ def main() -> None:
         teacher = padlab.with_judge(teacher, options.adapter)
     pairs = heldout_pairs(teacher, student, options.folder)
     print_quality("judge", judge_quality(teacher, pairs))
-    alike = [p for p in heldout_pairs(teacher, student, options.folder, 0.8) if p.kind == "own"]
-    print_quality("judge, T alike", judge_quality(teacher, alike))
+    if options.alike:
+        alike = [p for p in heldout_pairs(teacher, student, options.folder, 0.8) if p.kind == "own"]
+        print_quality("judge, T alike", judge_quality(teacher, alike))
     print_quality("without", judge_quality(padlab.with_judge(teacher, None), pairs[:200]))
     print_attacks(teacher, pairs[: options.attacked])
 

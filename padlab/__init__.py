@@ -13,6 +13,8 @@ The public names, in the order of the method:
     fit_plackett_luce, goodness_of_fit    do pairwise answers follow any such distribution?
     vpd_loss, ppd_loss                    phase 3: the losses
     distill, PADConfig, PADTrainer        phase 3: training
+    run_rounds                            all phases in rounds, each on fresh responses
+    compare_baselines                     SFT, token-level KD, DPO, SimPO, VPD, PPD at equal budget
     rank_agreement, compare               evaluation: before and after
     fresh_samples                         evaluation: what the student writes now
     examine                               can this model be a teacher?
