@@ -14,6 +14,7 @@ import argparse
 import gzip
 import json
 import math
+import random
 from pathlib import Path
 
 import torch
@@ -46,8 +47,16 @@ def by_construction(teacher: padlab.LanguageModel, student: padlab.LanguageModel
         first = encode_text(tokenizer, texts["cool"][k][0])[:PERIOD]
         loop = tokenizer.decode((first * 48)[:48])
         other = texts["cool"][(k + 17) % count][0]
-        rows.append({"prompt": prompt, "responses": [*(texts[n][k][0] for n in sources), loop, other], "truth": ORDER})
+        rows.append(shuffled(prompt, [*(texts[n][k][0] for n in sources), loop, other], ORDER))
     return [r for r in rows if all(t.strip() for t in r["responses"])]
+
+
+def shuffled(prompt: str, responses: list, truth: list, **more: list) -> dict:
+    """A row in random order: listed best first, a judge that prefers the first option would look wise."""
+    order = list(range(len(responses)))
+    random.Random(prompt).shuffle(order)
+    columns = {"responses": responses, "truth": truth, **more}
+    return {"prompt": prompt, **{name: [values[k] for k in order] for name, values in columns.items()}}
 
 
 def judged_file(teacher: padlab.LanguageModel, path: Path, count: int, cut: int) -> list:
@@ -60,8 +69,7 @@ def judged_file(teacher: padlab.LanguageModel, path: Path, count: int, cut: int)
             texts = [tokenizer.decode(i) for i in ids]
             if len(encode_text(tokenizer, entry["prompt"])) <= 200 and all(t.strip() for t in texts):
                 full = [len(text) for text in entry["responses"]]
-                row = {"prompt": entry["prompt"], "responses": texts, "truth": entry["gpt4_preference"]}
-                rows.append({**row, "full_length": full})
+                rows.append(shuffled(entry["prompt"], texts, entry["gpt4_preference"], full_length=full))
             if len(rows) == count:
                 return rows
     return rows
@@ -115,6 +123,8 @@ def print_reliability(table, out: Path) -> None:
                         torch.logit(torch.tensor(p).double(), eps=1e-9) for p in (votes[i][j], votes[j][i])
                     )
                     p = float(torch.sigmoid((first - second) / 2))
+                    if p == 0.5:
+                        continue  # no choice
                     sure.append(max(p, 1 - p))
                     right.append(float((p > 0.5) == (truth[i] > truth[j])))
     print(f"expected calibration error of {len(sure)} pairwise choices: {calibration_error(sure, right):.3f}; "

@@ -18,6 +18,7 @@ import padlab
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.batches import make_batch
 from padlab.lm.logprobs import mean_logprobs, token_logprobs
+from padlab.lm.tiny import tiny_tokenizer
 
 N, BETA = 4, 10.0
 
@@ -47,7 +48,7 @@ def plain(model, prompt, responses, teacher):
 
 
 def trl_step(network, prompt, responses, folder):
-    """A function that runs the loss and backward pass of trl's DPO trainer on two pairs."""
+    """Functions: loss and backward pass of trl's DPO trainer on two pairs, with and without the reference's pass."""
     from datasets import Dataset
     from peft import LoraConfig
     from trl import DPOConfig, DPOTrainer
@@ -60,7 +61,7 @@ def trl_step(network, prompt, responses, folder):
         network,
         args=args,
         train_dataset=texts,
-        processing_class=padlab.load_pair("embedded")[0].tokenizer,
+        processing_class=tiny_tokenizer("teacher"),
         peft_config=lora,
     )
     pairs = [
@@ -69,7 +70,14 @@ def trl_step(network, prompt, responses, folder):
     batch = trainer.data_collator(pairs)
     trainer.model.train()
     batch = {k: v.to(network.device) for k, v in batch.items()}
-    return lambda: gradient(trainer.model, trainer.compute_loss(trainer.model, batch))
+    known = {k: torch.zeros(N // 2, device=network.device) for k in ("ref_chosen_logps", "ref_rejected_logps")}
+
+    def step(reference_known: bool):
+        trainer.precompute_ref_logps = reference_known
+        inputs = {**batch, **known} if reference_known else dict(batch)
+        return gradient(trainer.model, trainer.compute_loss(trainer.model, inputs))
+
+    return {"trl": lambda: step(False), "trl, reference known": lambda: step(True)}
 
 
 def main() -> None:
@@ -89,14 +97,14 @@ def main() -> None:
     ways = {
         "padlab": lambda: ours(model, prompt, responses, wanted),
         "plain": lambda: plain(model, prompt, responses, wanted),
-        "trl": trl,
+        **trl,
     }
     a, b = ways["padlab"](), ways["plain"]()
     print(f"gradients: relative difference of padlab and plain {float((a - b).norm() / b.norm()):.1e}")
     seconds = side_by_side(ways, options.repeats)
     memory = {name: peak_extra_mib(run) for name, run in ways.items()}
     for name, taken in seconds.items():
-        print(f"  {name:7} {taken / N:6.3f} s per response  {taken / seconds['padlab']:5.2f} x padlab's time  "
+        print(f"  {name:20} {taken / N:6.3f} s per response  {taken / seconds['padlab']:5.2f} x padlab's time  "
               f"peak extra memory {memory[name]:6.0f} MiB")  # fmt: skip
     length, answered = options.prompt + N * options.response, N * options.response
     rate = matrix_rate(bare.dtype, inner=bare.config.hidden_size, device=options.device)

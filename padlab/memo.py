@@ -14,6 +14,8 @@ from typing import Any
 
 from padlab.runs import Rows, write_json
 
+FORMAT = 1  # raise it when what is kept, or how it is computed, changes
+
 
 def remembering(
     work: Callable[[Sequence[int]], Rows], key: Callable[[int], Any], folder: str | Path | None
@@ -38,7 +40,7 @@ def remembering(
         return work
 
     def place(row: int) -> Path:
-        name = hashlib.sha256(json.dumps(key(row), sort_keys=True).encode()).hexdigest()
+        name = hashlib.sha256(json.dumps([FORMAT, key(row)], sort_keys=True).encode()).hexdigest()
         return Path(folder) / name[:2] / f"{name[2:]}.json"
 
     def remembered(piece: Sequence[int]) -> Rows:

@@ -1,4 +1,4 @@
-"""Many prompts x n responses at once: prompts are prefilled once, finished rows leave the batch.
+"""Many prompts x n responses at once: prompts are prefilled once, finished rows leave the batch (an eighth at a time).
 
 The randomness is handed in (one uniform number per row and step) and turned into a token by inverting the cumulative
 distribution, so what a row draws depends on nothing but its own numbers.
@@ -18,6 +18,7 @@ from torch import Tensor
 from padlab.lm.cache import roomy_cache
 from padlab.lm.chat import control_tokens, end_of_turn_id
 
+FULL = 7 / 8  # finished rows leave the batch when no larger share is alive; each time, the cache is copied
 NUCLEUS_FIRST = 512  # look for the nucleus among so many top tokens before sorting the whole vocabulary
 
 
@@ -71,20 +72,23 @@ def generate_rows(
     out: list[list[int]] = [[] for _ in range(len(owner))]
     blank = torch.ones(len(owner), dtype=torch.bool, device=logits.device)
     alive = torch.arange(len(owner), device=logits.device)
+    live = torch.ones_like(blank)
     for step in range(max_new_tokens):
         logits[:, banned] = -torch.inf
         logits[blank.nonzero(), stops] = -torch.inf
         token = choose(logits / temperature, top_p, draws[alive, step])
-        for row, value in zip(alive.tolist(), token.tolist(), strict=True):
-            out[row].append(value)
+        for row, value, on in zip(alive.tolist(), token.tolist(), live.tolist(), strict=True):
+            if on:
+                out[row].append(value)
         for row in blank.nonzero().squeeze(-1).tolist():
             blank[row] = not tokenizer.decode([int(token[row])]).strip()
-        going = (~torch.isin(token, stops)).nonzero().squeeze(-1)
-        if step + 1 == max_new_tokens or len(going) == 0:
+        live &= ~torch.isin(token, stops)
+        if step + 1 == max_new_tokens or not bool(live.any()):
             break
-        if len(going) < len(alive):
+        if int(live.sum()) <= FULL * len(live):
+            going = live.nonzero().squeeze(-1)
             cache.batch_select_indices(going)
-            alive, mask, token, blank = alive[going], mask[going], token[going], blank[going]
+            alive, mask, token, blank, live = (x[going] for x in (alive, mask, token, blank, live))
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         logits = model(
             input_ids=token[:, None], attention_mask=mask, position_ids=mask.sum(1, keepdim=True) - 1,

@@ -153,7 +153,9 @@ def can_share(model: Any, prompts: Sequence[Ids] = (), responses: Sequence[Seque
     """
     if model not in _alone:
         _alone[model] = _why_alone(model)
-    reason, window = _alone[model], getattr(model.config, "sliding_window", None)
+    config = model.config.get_text_config()
+    reason = _alone[model]
+    window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
     longest = max((len(p) + max(map(len, g)) for p, g in zip(prompts, responses, strict=True)), default=0)
     if not reason and window and longest > window:
         reason = f"{longest} tokens exceed its sliding window of {window}"

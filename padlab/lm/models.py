@@ -53,7 +53,7 @@ class LanguageModel:
     @property
     def max_length(self) -> int:
         """The context length in tokens."""
-        return int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 30)
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
 
     def tokenizer_hash(self) -> str:
         """Sixteen hex digits that say whose token ids these are."""
@@ -66,13 +66,14 @@ class LanguageModel:
 
     def weights_hash(self) -> str:
         """Sixteen hex digits of the weights (name, shape, first and last values, sum of every tensor)."""
-        return _hash_of(self.model.state_dict())
+        return _hash_of(self.model.state_dict(), _scales(self.model))
 
     def judge_hash(self) -> str:
         """Sixteen hex digits of the judge adapter, "none" without one."""
         if self.judge is None:
             return "none"
-        return _hash_of({k: v for k, v in self.judge.state_dict().items() if "lora_" in k or "modules_to_save" in k})
+        own = {k: v for k, v in self.judge.state_dict().items() if "lora_" in k or "modules_to_save" in k}
+        return _hash_of(own, _scales(self.judge))
 
     def describe(self) -> dict[str, str]:
         """What a manifest records of this model."""
@@ -136,7 +137,7 @@ def load_model(
 def load_pair(
     preset: str = "embedded", *, dtype: str | None = None, device: str | None = None
 ) -> tuple[LanguageModel, LanguageModel]:
-    """(teacher, student) of a preset: "tiny", "embedded", "classroom", "classroom-qwen", "paper", "paper-llama".
+    """(teacher, student) of a preset: a name in `padlab.PRESETS`, such as "tiny", "embedded", "classroom".
 
     Args:
         preset: see `padlab.PRESETS` for models, settings and where the settings come from. The teacher of "embedded"
@@ -204,8 +205,14 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def _hash_of(weights: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+def _scales(model: Any) -> str:
+    """How strongly adapters act, which their weights do not say; empty without one."""
+    configs = getattr(model, "peft_config", {})
+    return "".join(f"{n} {c.r} {c.lora_alpha} {c.use_rslora}" for n, c in configs.items() if hasattr(c, "lora_alpha"))
+
+
+def _hash_of(weights: dict[str, torch.Tensor], more: str = "") -> str:
+    digest = hashlib.sha256(more.encode())
     for key, value in sorted(weights.items()):
         flat = value.detach().flatten()
         sample = [float(flat[0]), float(flat[-1]), float(flat.double().sum())] if flat.numel() else []

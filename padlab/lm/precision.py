@@ -60,6 +60,11 @@ def probe_bfloat16(model: Any, prompts: Sequence[Ids], responses: Sequence[Seque
 
 
 def in_dtype(model: Any, dtype: str) -> Any:
-    """The model with weights of this type: itself, or a copy."""
+    """The model with weights of this type: itself, or a copy. Buffers (the rotary frequencies) stay as they are."""
     wanted = getattr(torch, dtype)
-    return model if model.dtype == wanted else copy.deepcopy(model).to(wanted)
+    if model.dtype == wanted:
+        return model
+    recast = copy.deepcopy(model)
+    for weight in recast.parameters():
+        weight.data = weight.data.to(wanted)
+    return recast

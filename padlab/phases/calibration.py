@@ -108,9 +108,9 @@ def add_selection_probs(
     Returns:
         The table with, per row: `selection_prob` (n floats, sum 1); `option_mass` (mean probability that the answer is
         an option letter at all) and `none_mass` (that it begins with "None"); `position_bias` (P(first option) - 1/n
-        before orders are averaged); `order_consistency` (pairwise: share of pairs won by the same response in both
-        orders; n-way: share of rotations whose first choice is the first choice of all); `confident` (option mass at
-        least 1/2 and order consistency at least 2/3).
+        before orders are averaged); `order_consistency` (pairwise: share of pairs of different texts won by the same
+        response in both orders; n-way: share of rotations whose first choice is the first choice of all); `confident`
+        (option mass at least 1/2 and order consistency at least 2/3).
 
     Raises:
         ValueError: an unknown method, an option letter that is not one token for this model, a question longer than
@@ -130,8 +130,9 @@ def add_selection_probs(
     settings = {"model": model.describe(), "method": method, "average": average, "cut": max_response_tokens}
     settings |= {"judge": model.judge_hash(), "question": ask("prompt", ["first", "second"])}
     asked = dict(settings)
-    work = remembering(work, lambda row: ["select", asked, *_texts(candidates[row], ask)], cache)
-    settings["candidates"] = fingerprint(list(candidates["prompt"]), list(candidates["responses"]))
+    key = partial(_texts, model, method=method, limit=max_response_tokens, ask=ask)
+    work = remembering(work, lambda row: ["select", asked, *key(candidates[row])], cache)
+    settings["candidates"] = fingerprint([key(entry) for entry in candidates])
     rows = in_shards(
         range(len(candidates)), work, stage="select", settings=settings, folder=folder, shard_size=shard_size
     )
@@ -151,8 +152,14 @@ def orders_of(n: int, method: str, texts: Sequence[str]) -> list[list[int]]:
     return [[order[(k + r) % n] for k in range(n)] for r in range(n)]
 
 
-def _texts(entry: dict[str, Any], ask: Ask) -> tuple[str, list[str], str]:
-    return entry["prompt"], entry["responses"], ask(entry["prompt"], (entry["responses"] * 2)[:2])
+def _texts(
+    model: LanguageModel, entry: dict[str, Any], method: str, limit: int | None, ask: Ask
+) -> tuple[str, list[str], str]:
+    """What decides a row's answers: its texts, and the first question as it is asked."""
+    prompt, texts = entry["prompt"], entry["responses"]
+    shown = [cut(model.tokenizer, text, limit) for text in texts]
+    first = orders_of(len(texts), method, shown)[:1]
+    return prompt, texts, "".join(ask(prompt, [shown[k] for k in order]) for order in first if len(order) > 1)
 
 
 def _ask_row(
@@ -184,10 +191,11 @@ def _pairwise(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence
     first = torch.sigmoid(odds)
     beats = torch.sigmoid((odds - odds.T) / 2) if average == "log-odds" else (first + 1 - first.T) / 2
     beats.fill_diagonal_(0)  # in the log-odds the letter's own part has cancelled
-    i, j = torch.triu_indices(n, n, 1)
+    differ = [(i, j) for j in range(n) for i in range(j) if texts[i] != texts[j]]  # equal texts are no choice
+    same = [bool(odds[i, j] > 0) == bool(odds[j, i] < 0) for i, j in differ]
     return {
         "selection_prob": _shared((2 / n) * beats.sum(1) / (n - 1), texts).tolist(),
-        "order_consistency": float(((odds[i, j] > 0) == (odds[j, i] < 0)).double().mean()),
+        "order_consistency": statistics.fmean(same) if same else 1.0,
         "selection_votes": first.tolist(),
     }
 

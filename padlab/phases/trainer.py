@@ -115,13 +115,17 @@ class PADTrainer(Trainer):
         for weight in network.parameters():  # Adam's steps vanish in 16 bits: what is trained is kept in float32
             if weight.requires_grad and weight.dtype in (torch.bfloat16, torch.float16):
                 weight.data = weight.data.float()
-        self._pad, self._teacher = (
-            args,
-            _token_teacher(model, teacher) if args.token_kd or args.loss == "token_kd" else None,
-        )
+        if args.world_size > 1 or args.n_gpu > 1:
+            raise ValueError(
+                f"PADTrainer works in one process on one GPU, not {args.world_size} x {args.n_gpu}: gradients would "
+                "not be shared. Start it without torchrun and with CUDA_VISIBLE_DEVICES=0"
+            )
+        self._pad = args
+        self._teacher = _token_teacher(model, teacher) if args.token_kd or args.loss == "token_kd" else None
         self._seen: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}  # while training, while evaluating
         examples = [None if d is None else training_examples(model, d, args) for d in (train_dataset, eval_dataset)]
-        self._share = can_share(network, *_ids(examples)) if any(examples) else False
+        asked = [network] if self._teacher is None else [network, self._teacher.model]
+        self._share = any(examples) and all(can_share(m, *_ids(examples)) for m in asked)
         super().__init__(
             model=network,
             args=args,
@@ -153,16 +157,22 @@ class PADTrainer(Trainer):
         return (total, {"scores": self._pad.beta * scored.rewards}) if return_outputs else total
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        """Forward and backward; a batch that does not fit into memory is done in halves, with the same gradient."""
+        """Forward and backward; a batch that does not fit into memory is done in halves, with the same gradient.
+
+        (Not for "released", whose mixture is over the batch.)
+        """
+        if len(inputs["examples"]) == 1 or self._pad.divergence == "released":
+            try:
+                return super().training_step(model, inputs, num_items_in_batch)
+            except torch.OutOfMemoryError as error:
+                raise torch.OutOfMemoryError(f"{error} {TOO_LARGE}") from error
         weights = [p for p in model.parameters() if p.requires_grad]
         before, seen = [p.grad for p in weights], {k: len(v) for k, v in self._seen[True].items()}
         for p in weights:  # a backward pass that runs out of memory leaves part of a gradient behind
             p.grad = None
         try:
             loss = super().training_step(model, inputs, num_items_in_batch)
-        except torch.OutOfMemoryError as error:
-            if len(inputs["examples"]) == 1:
-                raise torch.OutOfMemoryError(f"{error} {TOO_LARGE}") from error
+        except torch.OutOfMemoryError:
             loss = None
         if loss is None:
             for p in weights:
@@ -220,6 +230,8 @@ class PADTrainer(Trainer):
 def _token_teacher(student: LanguageModel, teacher: LanguageModel | None) -> LanguageModel:
     if teacher is None:
         raise ValueError("token_kd asks the teacher about every token: pass teacher=...")
+    if teacher.device != student.device:
+        raise ValueError(f"token_kd needs both models on one device; {teacher.device} and {student.device}")
     if teacher.tokenizer_hash() != student.tokenizer_hash():
         raise ValueError(
             f"token_kd needs one tokenizer for both; {teacher.name} and {student.name} have two. Use 'sft' on "

@@ -152,6 +152,10 @@ def one_order(votes: Sequence[Sequence[float]]) -> list[float]:
     """
     v = np.asarray(votes, float)
     n = len(v)
+    if n == 1:
+        return [1.0]
+    if not np.allclose(np.diag(v), 0.5):
+        raise ValueError("selection_votes are not pairwise ones (diagonal 0.5): ask again with method='pairwise'")
     beats = np.triu(v, 1) + np.tril(1 - v.T, -1)
     return [round(float(p), 12) for p in 2 / n * beats.sum(1) / (n - 1)]
 

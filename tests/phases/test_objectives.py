@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import padlab
+from padlab.phases.distillation import distill
 from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses
 from padlab.phases.rewards import add_rewards
+from padlab.phases.trainer import PADConfig
 
 PROMPTS = [f"Name {k} things." for k in range(6)]
 ONE_STEP = {"learning_rate": 0.0, "num_train_epochs": 1, "gradient_accumulation_steps": 6, "logging_steps": 1}

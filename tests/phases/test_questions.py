@@ -127,3 +127,22 @@ def test_standardised_terms_share_a_scale():
     assert torch.corrcoef(torch.stack([ends[1][0], p[0].log()]))[0, 1] == pytest.approx(1)
     flat = calibrate(reward, torch.full((1, 3), 1 / 3), 1.0, standardise=True)
     assert flat.tolist()[0] == pytest.approx([float(reward.mean())] * 3)
+
+
+def test_equal_texts_are_no_choice_and_no_inconsistency(tiny, answering):
+    """A duplicate asked against itself says nothing about the judge."""
+    answering(tiny[0], {"a": 1.0, "b": 0.0}.get, bias=(0.1, 0.0), other=-9.0)
+    found = one(tiny[0], ["a", "b", "a", "a"], "pairwise")
+    assert found["order_consistency"] == 1.0
+    assert found["confident"] is True
+    assert one(tiny[0], ["a", "a"], "pairwise")["order_consistency"] == 1.0
+
+
+def test_resuming_with_another_wording_for_many_options_is_refused(tiny, answering, tmp_path):
+    """The wording may differ for three options only."""
+    answering(tiny[0], len)
+    rows = [{"prompt": "p", "responses": ["a", "bb", "ccc"]}]
+    ask = lambda word: lambda p, o: question(p, o) if len(o) == 2 else question(p, o).replace("best", word)  # noqa: E731
+    add_selection_probs(rows, tiny[0], "n-way", ask=ask("best"), folder=tmp_path)
+    with pytest.raises(ValueError, match="candidates"):
+        add_selection_probs(rows, tiny[0], "n-way", ask=ask("nicest"), folder=tmp_path)

@@ -597,3 +597,9 @@ def test_one_prompt_that_does_not_fit_says_what_helps(tiny, table, monkeypatch):
     monkeypatch.setattr(PADTrainer, "compute_loss", never)
     with pytest.raises(torch.OutOfMemoryError, match="fewer or shorter responses"):
         distill(tiny[1], table.select(range(1)), **FAST)
+
+
+def test_several_processes_are_refused(tiny, table, monkeypatch):
+    monkeypatch.setattr(PADConfig, "world_size", 2)
+    with pytest.raises(ValueError, match="one process on one GPU, not 2 x"):
+        PADTrainer(tiny[1], PADConfig("out"), table)

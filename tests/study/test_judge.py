@@ -1,5 +1,6 @@
 """The judge adapter: pairs, training, and that it answers selection questions and nothing else."""
 
+import json
 import random
 
 import pytest
@@ -44,14 +45,18 @@ def test_every_pair_is_asked_in_both_orders(tiny):
     assert len(asked) == len(PROMPTS)
     decode = tiny[0].tokenizer.decode
     plain = {f"> {text}" for pair in pairs for text in (pair.better, pair.worse)}
-    swayed = 0
+    by_right, swayed = {p.better: (p.better, p.worse) for p in pairs}, 0
     for questions in asked:
         assert [q["right"] for q in questions] == [0, 1] * 2
         for first, second in zip(questions[::2], questions[1::2], strict=True):
             texts = [decode(q["ids"]) for q in (first, second)]
             options = [t.split("\n[A]\n", 1)[1].split("\n\nWhich")[0].split("\n\n[B]\n") for t in texts]
             assert options[0] == options[1][::-1]
-            swayed += not set(options[0]) <= plain
+            right, wrong = options[0]
+            better, worse = by_right[right.split("\n")[0].removeprefix("> ")]
+            assert right.startswith(f"> {better}")
+            assert wrong.startswith((f"> {worse}", f"> {better}\n"))
+            swayed += not {right, wrong} <= plain
     assert 0 < swayed < len(pairs)
 
 
@@ -64,11 +69,20 @@ def test_the_loss_is_that_of_a_plain_forward(tiny):
         assert float(loss) == pytest.approx(-float(p.log()), abs=1e-4)
 
 
+def _samples(folder):
+    shards = sorted((folder / "sample").glob("*.jsonl"))
+    rows = [json.loads(line) for shard in shards for line in shard.read_text(encoding="utf-8").splitlines()]
+    return [{"prompt": p, "responses": row["responses"]} for p, row in zip(PROMPTS, rows, strict=True)]
+
+
 def test_training_teaches_the_letters(tiny, judged):
-    """On its own training pairs the adapter is surer of the right letter than the bare model."""
-    pairs = make_pairs(*tables())
-    before, after = (judge_quality(m, pairs)["own"] for m in (tiny[0], judged[2]))
-    assert after["option_mass"].value > before["option_mass"].value + 0.2
+    """On its own training pairs the adapter answers with a letter, and is right more often than the bare model."""
+    folder = judged[0]
+    drawn = [padlab.check_candidates(_samples(folder / name)) for name in ("teacher", "student")]
+    before, after = (judge_quality(m, make_pairs(*drawn)) for m in (tiny[0], judged[2]))
+    for kind in after:
+        assert after[kind]["option_mass"].value > before[kind]["option_mass"].value + 0.2
+    assert sum(after[k]["p_better"].value for k in after) > sum(before[k]["p_better"].value for k in before) + 0.1
 
 
 def test_a_judge_answers_selection_questions_only(tiny, judged):

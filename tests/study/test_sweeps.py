@@ -135,3 +135,10 @@ def test_bad_sweeps_say_what_is_wrong():
         alpha_sweep(table, [[1, 2, 3, 4], [1, 2], [1, 2, 3, 4]])
     with pytest.raises(ValueError, match=r"alpha 0.33 is not in the sweep; there are 0, 0.1"):
         alpha_sweep(table, "truth").gain(over=0.33)
+
+
+def test_votes_of_another_method_are_refused():
+    """n-way votes are rows of probabilities, not a matrix of pairs."""
+    with pytest.raises(ValueError, match="not pairwise"):
+        one_order([[0.1, 0.2, 0.7], [0.2, 0.1, 0.7], [0.1, 0.1, 0.8]])
+    assert one_order([[1.0]]) == [1.0]
