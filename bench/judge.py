@@ -47,7 +47,7 @@ def print_quality(name: str, found: dict) -> None:
     for kind, measures in found.items():
         for measure, value in measures.items():
             shown = f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
-            print(f"{name:14} {kind:6} {measure:18} {shown}  {value.prompts} pairs", flush=True)
+            print(f"{name:14} {kind:6} {measure:18} {shown}  {value.prompts} prompts", flush=True)
 
 
 def print_attacks(model: padlab.LanguageModel, pairs: list[Pair]) -> None:
