@@ -28,6 +28,7 @@ from padlab.study.judge import SAMPLING
 from padlab.study.sweeps import calibration_error
 
 PERIOD = 8  # tokens that the loop repeats
+KINDS = ["teacher, T 0.3", "teacher, T 1.2", "student, T 0.8", "25 blocks, T 0.8", "loop", "answer to another prompt"]
 ORDER = [5, 4, 3, 2, 0, 0]  # the two traps share the last place
 
 
@@ -47,7 +48,7 @@ def by_construction(teacher: padlab.LanguageModel, student: padlab.LanguageModel
         first = encode_text(tokenizer, texts["cool"][k][0])[:PERIOD]
         loop = tokenizer.decode((first * 48)[:48])
         other = texts["cool"][(k + 17) % count][0]
-        rows.append(shuffled(prompt, [*(texts[n][k][0] for n in sources), loop, other], ORDER))
+        rows.append(shuffled(prompt, [*(texts[n][k][0] for n in sources), loop, other], ORDER, kind=KINDS))
     return [r for r in rows if all(t.strip() for t in r["responses"])]
 
 
@@ -112,6 +113,14 @@ def print_lengths(table) -> None:
                 print(f"pairs in the reference's order by {name:7} (length ratio <= {most:g}): {found}")
 
 
+def print_kinds(table) -> None:
+    """Mean reward and p_sel of each kind of response (1/6 would be no preference)."""
+    for kind in KINDS:
+        at = [row.index(kind) for row in table["kind"]]
+        pick = lambda column, at=at: estimate([row[k] for row, k in zip(table[column], at, strict=True)])  # noqa: E731
+        print(f"{kind:26} reward {pick('teacher_reward')}  p_sel {pick('selection_prob')}")
+
+
 def print_reliability(table, out: Path) -> None:
     """Of the pairwise choices made with confidence p, how many agree with the reference?"""
     sure, right = [], []
@@ -152,6 +161,8 @@ def main() -> None:
     table = padlab.add_selection_probs(table, teacher, votes=True, folder=folder, shard_size=4)
     for name in ("option_mass", "position_bias", "order_consistency", "confident"):
         print(f"{name:18} {estimate(table[name])}  {len(table)} prompts")
+    if "kind" in table.column_names:
+        print_kinds(table)
     print_lengths(table)
     print_reliability(table, folder)
     print_sweeps(table, folder)
