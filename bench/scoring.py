@@ -14,6 +14,7 @@ from _measure import forward_gflop, matrix_rate, network_of, peak_extra_mib, sid
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from padlab.lm.logprobs import score_ids
+from padlab.lm.precision import in_dtype, probe_bfloat16
 
 CASES = [(4, 256, 64), (8, 256, 64), (4, 32, 64)]
 
@@ -61,6 +62,7 @@ def main() -> None:
     model = network_of(options.shape, options.device)
     fused = deepcopy(model)
     add_fused_lm_head(fused, outputs=("log_probs",))
+    half = in_dtype(model, "bfloat16")
     rate = matrix_rate(model.dtype, inner=model.config.hidden_size, device=options.device)
     for n, prompt, response in CASES:
         batch = tokens(options.prompts, n, prompt, response, model.config.vocab_size - 200)
@@ -72,13 +74,15 @@ def main() -> None:
             "plain": lambda batch=batch: plain(model, *batch),
             "one by one": lambda batch=batch: plain(model, *batch, at_once=1),
             "trl": lambda batch=batch: trl_way(fused, *batch),
+            "padlab, bfloat16": lambda batch=batch: score_ids(half, *batch),
         }, options.repeats)  # fmt: skip
         floor = options.prompts * forward_gflop(model, prompt + n * response, n * response) / rate
         print(f"n {n}, {prompt} + {response} tokens: largest difference {apart[0]:.1e} (plain), {apart[1]:.1e} (trl)")
         for name, taken in seconds.items():
             speed = f"{options.prompts / taken:6.2f} prompts/s"
-            print(f"  {name:11} {speed}  {taken / seconds['padlab']:5.2f} x padlab's time")
+            print(f"  {name:16} {speed}  {taken / seconds['padlab']:5.2f} x padlab's time")
         share = floor / seconds["padlab"]
+        print(f"  what the probe says: {probe_bfloat16(model, *batch)}")
         print(f"  floor ({rate:.0f} GFLOP/s, products only): padlab reaches {share:.0%}", flush=True)
     config = LlamaConfig(vocab_size=256_000, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                          num_attention_heads=2, num_key_value_heads=1)  # fmt: skip

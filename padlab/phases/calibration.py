@@ -158,8 +158,8 @@ def _texts(
     """What decides a row's answers: its texts, and the first question as it is asked."""
     prompt, texts = entry["prompt"], entry["responses"]
     shown = [cut(model.tokenizer, text, limit) for text in texts]
-    first = orders_of(len(texts), method, shown)[:1]
-    return prompt, texts, "".join(ask(prompt, [shown[k] for k in order]) for order in first if len(order) > 1)
+    first = [order for order in orders_of(len(texts), method, shown)[:1] if 1 < len(order) <= len(LETTERS)]
+    return prompt, texts, "".join(ask(prompt, [shown[k] for k in order]) for order in first)
 
 
 def _ask_row(

@@ -74,10 +74,10 @@ def test_the_teacher_is_asked_only_where_its_answers_count(tiny, monkeypatch):
     assert set(history[1]) == {"round", "responses", "teacher_reward", "loss", "jsd", "kendall_tau"}
 
 
-def test_a_budget_is_spent_exactly():
+def test_a_budget_is_spent_exactly(tiny):
     assert [rounds_for(12, n) for n in (2, 3, 4, 6, 12)] == [6, 4, 3, 2, 1]
     for budget, n in ((10, 4), (3, 4), (4, 1)):
         with pytest.raises(ValueError, match="cannot be spent"):
             rounds_for(budget, n)
     with pytest.raises(ValueError, match="rounds must be at least 1"):
-        run_rounds(None, None, PROMPTS, rounds=0)
+        run_rounds(tiny[1], tiny[0], PROMPTS, rounds=0)
