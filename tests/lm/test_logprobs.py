@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from padlab.lm import logprobs as module
 from padlab.lm.batches import make_batch, make_tree
 from padlab.lm.head import apply_head, head_is_known, picked_logprobs
 from padlab.lm.logprobs import can_share, mean_logprobs, next_token_logprobs, score_ids, token_logprobs
@@ -53,6 +54,21 @@ def test_agrees_with_a_plain_forward(model, share, budget):
 def test_the_fast_ways_are_taken_on_these_families(model):
     assert head_is_known(model)
     assert can_share(model)
+
+
+def test_sixteen_bit_weights_share_rows_too():
+    """Their log-probabilities are coarser, which is no reason to think that responses see one another."""
+    assert can_share(build("llama").to(torch.bfloat16))
+
+
+def test_a_model_that_ignores_the_mask_gets_rows_of_its_own(monkeypatch, capsys):
+    model = build("llama")
+    whole = module._inputs
+    dropped = lambda *a: {k: v for k, v in whole(*a).items() if k != "attention_mask"}  # noqa: E731
+    monkeypatch.setattr(module, "_inputs", dropped)
+    assert not can_share(model)
+    assert not can_share(model)
+    assert capsys.readouterr().out.count("responses would see one another") == 1
 
 
 def test_sharing_is_refused_beyond_a_sliding_window():
