@@ -64,8 +64,16 @@ def test_sixteen_bit_weights_share_rows_too():
 def test_a_model_that_ignores_the_mask_gets_rows_of_its_own(monkeypatch, capsys):
     model = build("llama")
     whole = module._inputs
-    dropped = lambda *a: {k: v for k, v in whole(*a).items() if k != "attention_mask"}  # noqa: E731
-    monkeypatch.setattr(module, "_inputs", dropped)
+
+    def causal(*arguments):
+        """Every token sees all that stand before it in the row, whosever they are."""
+        inputs = whole(*arguments)
+        if "attention_mask" in inputs:
+            seen = torch.ones(inputs["attention_mask"].shape, dtype=torch.bool).tril()
+            inputs["attention_mask"] = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+        return inputs
+
+    monkeypatch.setattr(module, "_inputs", causal)
     assert not can_share(model)
     assert not can_share(model)
     assert capsys.readouterr().out.count("responses would see one another") == 1
