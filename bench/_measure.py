@@ -21,15 +21,16 @@ SHAPES = {  # random weights of these sizes, for machines that reach no hub
 }  # fmt: skip
 
 
-def speed_options(description: str, **numbers: int) -> argparse.Namespace:
-    """--threads and whole numbers of the script's own; --shape and --device for a GPU."""
+def speed_options(description: str, shapes: bool = True, **numbers: int) -> argparse.Namespace:
+    """--threads and whole numbers of the script's own; with `shapes`, --shape and --device for a GPU."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"threads": 2, **numbers}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--shape", choices=("embedded", *SHAPES), default="embedded")
-    parser.add_argument("--device", default="cpu")
+    if shapes:
+        parser.add_argument("--shape", choices=("embedded", *SHAPES), default="embedded")
+        parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    print(machine(options.threads), options.shape, options.device)
+    print(machine(options.threads), *([options.shape, options.device] if shapes else []))
     return options
 
 

@@ -6,10 +6,8 @@ Tokens are counted up to where a response ends. The floor of a decoding step is 
 and of multiplying them with the batch's rows; attention and choosing the token come on top.
 """
 
-import argparse
-
 import torch
-from _measure import bandwidth, block_weights, machine, matrix_rate, side_by_side
+from _measure import bandwidth, block_weights, matrix_rate, side_by_side, speed_options
 
 import padlab
 from padlab.lm.chat import encode_chat
@@ -42,11 +40,7 @@ def real_tokens(rows, stops) -> int:
 
 def main() -> None:
     """Tokens per second of each way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("--threads", 2), ("--prompts", 32), ("--n", 4), ("--tokens", 64), ("--repeats", 3)):
-        parser.add_argument(name, type=int, default=value)
-    options = parser.parse_args()
-    print(machine(options.threads))
+    options = speed_options(__doc__, shapes=False, prompts=32, n=4, tokens=64, repeats=3)
     model, _ = padlab.load_pair("embedded")
     stops = stop_ids(model.model, model.tokenizer)
     prompts = padlab.load_prompts("train", limit=options.prompts)

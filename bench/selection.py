@@ -6,11 +6,10 @@
 prompt as one right-padded batch.
 """
 
-import argparse
 from itertools import permutations
 
 import torch
-from _measure import machine, side_by_side
+from _measure import side_by_side, speed_options
 
 import padlab
 from padlab.lm.chat import encode_chat
@@ -38,11 +37,7 @@ def plain(model, rows, at_once):
 
 def main() -> None:
     """Questions per second of each way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("--threads", 2), ("--prompts", 4), ("--n", 4), ("--tokens", 48), ("--repeats", 3)):
-        parser.add_argument(name, type=int, default=value)
-    options = parser.parse_args()
-    print(machine(options.threads))
+    options = speed_options(__doc__, shapes=False, prompts=4, n=4, tokens=48, repeats=3)
     model, student = padlab.load_pair("embedded")
     prompts = padlab.load_prompts("train", limit=options.prompts)
     table = padlab.sample_responses(student, prompts, options.n, max_new_tokens=options.tokens)
