@@ -198,7 +198,7 @@ def training_questions(teacher: LanguageModel, pairs: Sequence[Pair], seed: int 
     """Per prompt, every pair in both orders: token ids, the two letters' tokens, and which is right (0 or 1).
 
     A fifth of the pairs has a text behind one of the two, at random, that tries to sway the choice or says nothing;
-    which is better stays as it was. In another fifth (two fifths of the "other" pairs, which are easier) the better response
+    which is better stays as it was. In another fifth (two fifths of the easier "other" pairs) the better response
     stands against itself with such a text, and the clean one is right.
     """
     chance, by_prompt = random.Random(seed), {}
