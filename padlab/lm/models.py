@@ -141,7 +141,8 @@ def load_pair(
 
     Args:
         preset: see `padlab.PRESETS` for models, settings and where the settings come from. The teacher of "embedded"
-            has padlab's judge adapter, which answers selection questions and nothing else.
+            has padlab's judge adapter, which answers selection questions and nothing else. "toy" and "toy-aligned" are
+            small models of a closed world with a known truth (`padlab.study.toy`).
         dtype, device: as in `load_model`.
 
     >>> teacher, student = load_pair("tiny")
@@ -152,6 +153,9 @@ def load_pair(
     if chosen.name == "tiny":
         built = tiny_pair()
         return LanguageModel(*built[0], "tiny teacher", "tiny"), LanguageModel(*built[1], "tiny student", "tiny")
+    if chosen.name.startswith("toy"):
+        places = [bundled(f"toy/{name}") for name in (chosen.teacher, chosen.student)]
+        return tuple(load_model(place, dtype=dtype, device=device) for place in places)
     teacher = load_model(chosen.teacher, dtype=dtype, device=device)
     if chosen.keep_blocks:
         return with_judge(teacher, bundled("judge")), pruned(teacher, chosen.keep_blocks)

@@ -40,6 +40,16 @@ class Preset:
     settings_from: str = ""
 
 
+_TOY = {
+    "top_p": 1.0,
+    "max_new_tokens": 12,
+    "learning_rate": 1e-3,
+    "epochs": 3,
+    "prompts_per_step": 8,
+    "lora": False,
+    "alpha": 0.5,
+    "settings_from": "padlab.study.toy; trials on its training prompts",
+}
 _CLASSROOM = {
     "max_new_tokens": 256,
     "learning_rate": 5e-5,
@@ -62,6 +72,8 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("tiny", "random", "random", n=4, max_new_tokens=12, learning_rate=5e-3, settings_from="for tests only"),
+        Preset("toy", "toy-teacher", "toy-student", **_TOY),
+        Preset("toy-aligned", "toy-aligned-teacher", "toy-aligned-student", **_TOY),
         Preset(
             "embedded",
             "embedded",

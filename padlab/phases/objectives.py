@@ -57,6 +57,11 @@ def prompt_losses(scored: Scored, settings: Any) -> Float[Tensor, " prompts"]:
     return losses + settings.token_kd * _token_kd(scored, settings) if settings.token_kd else losses
 
 
+def student_scores(scored: Scored, settings: Any) -> Grid:
+    """beta x the student's rewards, means or sums of its token log-probabilities."""
+    return settings.beta * (scored.rewards * scored.lengths if settings.reward_reduction == "sum" else scored.rewards)
+
+
 def best_and_worst(scored: Scored) -> tuple[Tensor, Tensor]:
     """Places of the response that the teacher likes best, and least; ties go to the lower number."""
     best = scored.teacher.masked_fill(~scored.exists, -torch.inf).argmax(-1)
@@ -65,11 +70,11 @@ def best_and_worst(scored: Scored) -> tuple[Tensor, Tensor]:
 
 
 def _ppd(s: Scored, settings: Any) -> Tensor:
-    return ppd_loss(settings.beta * s.rewards, s.teacher, settings.divergence, mask=s.exists, reduction="none")
+    return ppd_loss(student_scores(s, settings), s.teacher, settings.divergence, mask=s.exists, reduction="none")
 
 
 def _vpd(s: Scored, settings: Any) -> Tensor:
-    return vpd_loss(settings.beta * s.rewards, s.teacher, mask=s.exists, reduction="none")
+    return vpd_loss(student_scores(s, settings), s.teacher, mask=s.exists, reduction="none")
 
 
 def _sft(s: Scored, settings: Any) -> Tensor:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+REDUCTIONS = ("mean", "sum")
+
+
 def score(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[float]:
     """Reward of each response to a prompt under a model.
 
@@ -56,6 +59,7 @@ def add_rewards(
     model: LanguageModel,
     column: str = "teacher_reward",
     *,
+    reduction: str = "mean",
     token_logps: bool = False,
     folder: str | Path | None = None,
     shard_size: int = 64,
@@ -70,7 +74,9 @@ def add_rewards(
     Args:
         candidates: table with `prompt` and `responses`.
         model: the teacher, or the student.
-        column: name of the new column, n floats per row, nats/token.
+        column: name of the new column, n floats per row, nats/token (nats for "sum").
+        reduction: "mean" over a response's tokens (the method's reward) or "sum", which is the log-probability of the
+            whole response and falls with its length; train with `PADConfig(reward_reduction="sum")` then.
         token_logps: also add the column `token_logps` (n lists of nats), which bootstrap intervals need.
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts scored together.
@@ -81,8 +87,11 @@ def add_rewards(
             chosen. None takes the model as it is. Log-probabilities are float32 in any case.
 
     Raises:
-        ValueError: an empty response, or one longer than the model's context (names row and response).
+        ValueError: an empty response, or one longer than the model's context (names row and response); an unknown
+            reduction.
     """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     candidates = check_candidates(candidates)
     prompt_ids, response_ids = candidate_ids(model, candidates)
     if dtype is not None:
@@ -98,7 +107,8 @@ def add_rewards(
     rows = in_shards(
         range(len(candidates)), work, stage=f"score-{column}", settings=settings, folder=folder, shard_size=shard_size
     )
-    columns = {column: [[sum(logps) / len(logps) for logps in row["logps"]] for row in rows]}
+    mean = reduction == "mean"
+    columns = {column: [[sum(logps) / (len(logps) if mean else 1) for logps in row["logps"]] for row in rows]}
     if token_logps:
         columns["token_logps"] = [row["logps"] for row in rows]
     return check_candidates(add_columns(candidates, columns))

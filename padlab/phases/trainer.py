@@ -22,7 +22,8 @@ from padlab.lm.logprobs import can_share, mean_logprobs, token_logprobs
 from padlab.lm.models import LanguageModel, load_model
 from padlab.lm.token_kl import token_kl
 from padlab.phases.examples import collate, to_grid, training_examples
-from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses
+from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses, student_scores
+from padlab.phases.rewards import REDUCTIONS
 from padlab.rankings.losses import DIVERGENCES, loss_diagnostics
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class PADConfig(TrainingArguments):
         divergence: for ppd: "js" (paper), "forward_kl" = KL(teacher || student), "reverse_kl", "released".
         alpha: weight of the selection probability in the teacher's calibrated reward, 0 to 1.
         beta: scale from nats/token to scores, > 0 (paper: 10).
+        reward_reduction: "mean" (method) or "sum" of the student's token log-probabilities for ppd and vpd; the table
+            needs the teacher's in the same form (`add_rewards(..., reduction=...)`).
         token_kd: weight of token-level distillation, KL(teacher || student) in nats/token, beside the loss; >= 0.
         dpo_beta, simpo_beta, simpo_gamma: of the baselines (papers: 0.1; 2; 1).
         learning_rate: 2e-4 suits LoRA (paper, full fine-tuning: 8e-7).
@@ -53,6 +56,7 @@ class PADConfig(TrainingArguments):
     divergence: str = field(default="js", metadata={"help": "for ppd: js, forward_kl, reverse_kl, released"})
     alpha: float = field(default=0.0, metadata={"help": "weight of the selection probability, 0 to 1"})
     beta: float = field(default=10.0, metadata={"help": "nats/token to scores, > 0"})
+    reward_reduction: str = field(default="mean", metadata={"help": "mean or sum of token log-probabilities"})
     token_kd: float = field(default=0.0, metadata={"help": "weight of token-level distillation, >= 0"})
     dpo_beta: float = field(default=0.1, metadata={"help": "for dpo"})
     simpo_beta: float = field(default=2.0, metadata={"help": "for simpo"})
@@ -76,6 +80,8 @@ class PADConfig(TrainingArguments):
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
         if self.divergence not in DIVERGENCES:
             raise ValueError(f"divergence must be one of {', '.join(DIVERGENCES)}, got {self.divergence!r}")
+        if self.reward_reduction not in REDUCTIONS:
+            raise ValueError(f"reward_reduction must be one of {', '.join(REDUCTIONS)}, got {self.reward_reduction!r}")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must lie in [0, 1] (0 = likelihood alone), got {self.alpha}")
         if not 0 < self.beta < float("inf"):
@@ -154,7 +160,7 @@ class PADTrainer(Trainer):
         losses = prompt_losses(scored, self._pad)
         self._remember(losses, scored, self._seen[model.training])
         total = losses.sum() / (num_items_in_batch or len(losses))
-        return (total, {"scores": self._pad.beta * scored.rewards}) if return_outputs else total
+        return (total, {"scores": student_scores(scored, self._pad)}) if return_outputs else total
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Forward and backward; a batch that does not fit into memory is done in halves, with the same gradient.
@@ -218,7 +224,7 @@ class PADTrainer(Trainer):
                 "learning_rate or beta, or train in float32"
             )
         rewards = scored.rewards.detach()
-        found = loss_diagnostics(self._pad.beta * rewards, scored.teacher, scored.exists)
+        found = loss_diagnostics(student_scores(scored, self._pad).detach(), scored.teacher, scored.exists)
         rows, (best, worst) = torch.arange(len(rewards), device=rewards.device), best_and_worst(scored)
         found |= {"rewards/chosen": rewards[rows, best], "rewards/rejected": rewards[rows, worst]}
         found["rewards/margins"] = found["rewards/chosen"] - found["rewards/rejected"]

@@ -58,6 +58,24 @@ def test_simpo_compares_the_teachers_best_and_worst(models, table):
     assert first_loss(models, table, "simpo", simpo_beta=3.0, simpo_gamma=0.5) == pytest.approx(wanted, abs=1e-4)
 
 
+def test_sums_instead_of_means(models, table):
+    """VPD by hand on the log-probabilities of whole responses."""
+    sums = table
+    for model, column in zip(models, ("teacher_reward", "student_reward"), strict=True):
+        sums = add_rewards(sums, model, column, reduction="sum", token_logps=True)
+        assert sums[column] == [[pytest.approx(sum(r)) for r in row] for row in sums["token_logps"]]
+    losses = []
+    for entry in sums:
+        scores = [0.3 * entry["student_reward"][k] for k in np.argsort(entry["teacher_reward"])[::-1]]
+        losses.append(sum(np.logaddexp.reduce(scores[k:]) - scores[k] for k in range(len(scores))))
+    found = first_loss(models, sums, "vpd", beta=0.3, reward_reduction="sum")
+    assert found == pytest.approx(np.mean(losses), abs=1e-4)
+    with pytest.raises(ValueError, match="reduction must be one of mean, sum"):
+        add_rewards(table, models[0], reduction="max")
+    with pytest.raises(ValueError, match="reward_reduction must be one of mean, sum"):
+        PADConfig("out", reward_reduction="max")
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_learns_its_own_aim(models, table, loss):
     settings = {"learning_rate": 5e-3, "num_train_epochs": 6, "gradient_accumulation_steps": 3, "seed": 1}

@@ -1,0 +1,222 @@
+"""Experiments in the toy world, where the true quality of every response is known: tables, figures, 95 % intervals.
+
+    python bench/toy_experiments.py alpha [--seeds 5] [--worlds toy toy-aligned]
+    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction    (or: all)
+
+Every run samples from the untrained student, scores and asks the toy teacher, trains on 64 prompts, and is judged on
+256 held-out prompts: true quality of fresh samples, and agreement (Kendall tau) of the student's rewards with the truth
+and with the teacher's calibrated rewards, on the untrained student's samples. Intervals: t over seeds, of the paired
+change since before training. Results are kept per seed; the same command again computes only what is missing.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from _measure import machine, peak_extra_mib
+from scipy.stats import t as student_t
+
+import padlab
+from padlab.phases.rounds import rounds_for
+from padlab.study.agreement import agreement_of
+from padlab.study.toy import prompts, quality, question
+
+PRESET = padlab.PRESETS["toy"]
+SAMPLING = {"top_p": PRESET.top_p, "max_new_tokens": PRESET.max_new_tokens, "shard_size": 256}
+TRAINING = {
+    "learning_rate": PRESET.learning_rate, "num_train_epochs": PRESET.epochs, "gradient_accumulation_steps": 1,
+    "per_device_train_batch_size": PRESET.prompts_per_step, "peft_config": None,
+}  # fmt: skip
+ALPHAS = [k / 10 for k in range(11)]
+EXPERIMENTS = ("alpha", "rounds", "decompose", "baselines", "n", "temperature", "beta", "divergence", "reduction")
+BUDGET = 8  # responses per prompt, spent in one round or in several
+
+
+class Judge:
+    """Measures students on one seed's held-out prompts."""
+
+    measures = ("quality", "tau with truth", "tau with teacher")
+
+    def __init__(self, teacher, student, seed: int):
+        self.teacher = teacher
+        self.table = candidates(teacher, student, prompts(256, seed=seed, heldout=True), 4, 1000 + seed)
+        self.truth = truth(self.table)
+
+    def __call__(self, student, alpha: float = PRESET.alpha) -> dict[str, float]:
+        """Quality of fresh samples; agreement on the untrained student's samples."""
+        fresh = padlab.sample_responses(student, self.table["prompt"], 4, seed=99, **SAMPLING)
+        ours = padlab.add_rewards(self.table, student, "student_reward")["student_reward"]
+        rewards, chosen = self.table["teacher_reward"], self.table["selection_prob"]
+        wanted = [padlab.calibrate([r], [p], alpha)[0].tolist() for r, p in zip(rewards, chosen, strict=True)]
+        found = {"quality": float(np.mean(truth(fresh)))}
+        for name, reference in zip(self.measures[1:], (self.truth, wanted), strict=True):
+            taus = [agreement_of(a, b)["kendall_tau"] for a, b in zip(ours, reference, strict=True)]
+            found[name] = float(np.nanmean(taus))
+        return found
+
+
+def truth(table) -> list[list[float]]:
+    """True quality of every response."""
+    return [[quality(p, r) for r in row] for p, row in zip(table["prompt"], table["responses"], strict=True)]
+
+
+def candidates(teacher, student, asked, n, seed, temperature=1.0, **scoring):
+    """Samples of the student with the teacher's rewards and selection probabilities."""
+    table = padlab.sample_responses(student, asked, n, seed=seed, temperature=temperature, **SAMPLING)
+    return padlab.add_selection_probs(padlab.add_rewards(table, teacher, **scoring), teacher, ask=question)
+
+
+def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, float]]:
+    """Setting -> measures; "before" is the untrained student."""
+    teacher, student = padlab.load_pair(world)
+    judge, asked = Judge(teacher, student, seed), prompts(64, seed=seed)
+    settings = {**TRAINING, "seed": seed}
+
+    def draw(n=PRESET.n, **more):
+        return candidates(teacher, student, asked, n, seed, **more)
+
+    def train(table, **more):
+        return padlab.distill(student, table, **{"alpha": PRESET.alpha, **settings, **more})
+
+    found = {"before": judge(student)}
+    if experiment in ("baselines", "rounds", "decompose"):
+        return found | _EXPERIMENTS[experiment](teacher, student, asked, judge, settings)
+    table = draw()
+    plans = {
+        "alpha": lambda: {f"{a:g}": judge(train(table, alpha=a), a) for a in ALPHAS},
+        "beta": lambda: {f"{b:g}": judge(train(table, beta=b)) for b in (1.0, 3.0, 10.0, 30.0, 100.0)},
+        "divergence": lambda: {
+            d: judge(train(table, divergence=d)) for d in ("js", "forward_kl", "reverse_kl", "released")
+        },
+        "n": lambda: {str(n): judge(train(draw(n))) for n in range(2, 9)},
+        "temperature": lambda: {f"{t:g}": judge(train(draw(temperature=t))) for t in (0.5, 0.8, 1.0, 1.3, 1.6)},
+        "reduction": lambda: {
+            f"{kind}, alpha {a:g}": judge(train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind))
+            for kind, beta in (("mean", 10.0), ("sum", 2.0))  # about five tokens a response: like scales
+            for a in (0.0, 0.5)
+        },
+    }
+    return found | plans[experiment]()
+
+
+def baselines(teacher, student, asked, judge, settings) -> dict[str, dict[str, float]]:
+    """Six methods at equal budget."""
+    more = {k: v for k, v in settings.items() if k not in ("seed", "num_train_epochs")}
+    rows = padlab.compare_baselines(
+        student, teacher, asked, judge, alpha=PRESET.alpha, seed=settings["seed"], epochs=settings["num_train_epochs"],
+        sampling=SAMPLING, asking={"ask": question}, **more,
+    )  # fmt: skip
+    return {r["method"]: {k: v for k, v in r.items() if k != "method"} for r in rows if r["method"] != "none"}
+
+
+def rounds(teacher, student, asked, judge, settings) -> dict[str, dict[str, float]]:
+    """Six rounds of four responses, measured after each."""
+    history = _rounds(teacher, student, asked, judge, settings, 6, PRESET.n)
+    return {str(row["round"]): row for row in history[1:]}
+
+
+def decompose(teacher, student, asked, judge, settings) -> dict[str, dict[str, float]]:
+    """The same number of responses in one round, in two, in four: with seconds and extra memory."""
+    found = {}
+    for n in (BUDGET, BUDGET // 2, BUDGET // 4):
+        count, start, last = rounds_for(BUDGET, n), time.perf_counter(), {}
+
+        def run(count=count, n=n, last=last):
+            last.update(_rounds(teacher, student, asked, judge, settings, count, n)[-1])
+
+        memory = peak_extra_mib(run)
+        seconds = time.perf_counter() - start
+        found[f"{count} x {n}"] = {k: last[k] for k in judge.measures} | {"seconds": seconds, "MiB": memory}
+    return found
+
+
+_EXPERIMENTS = {"baselines": baselines, "rounds": rounds, "decompose": decompose}
+
+
+def _rounds(teacher, student, asked, judge, settings, count, n):
+    return padlab.run_rounds(
+        student, teacher, asked, rounds=count, n=n, alpha=PRESET.alpha, sampling=SAMPLING, asking={"ask": question},
+        evaluate=judge, **settings,
+    )[1]  # fmt: skip
+
+
+def interval(values) -> tuple[float, float]:
+    """Mean and half-width of the 95 % t interval over seeds."""
+    values = np.asarray(values)
+    if len(values) < 2:
+        return float(values.mean()), float("nan")
+    return float(values.mean()), float(student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+
+
+def print_table(experiment: str, world: str, results: list[dict]) -> None:
+    """Means over seeds, and changes since before."""
+    print(f"\n{world}, {experiment}: mean over {len(results)} seeds (paired change, 95 % interval)")
+    for name in results[0]:
+        line = f"  {name:16}"
+        for measure in results[0][name]:
+            values = np.array([r[name][measure] for r in results])
+            line += f"  {measure} {values.mean():.3f}"
+            if name != "before" and measure in ("quality", "tau with truth"):
+                mean, half = interval(values - [r["before"][measure] for r in results])
+                line += f" ({mean:+.3f} +- {half:.3f})"
+        print(line, flush=True)
+
+
+def print_best_against_ends(results: list[dict]) -> None:
+    """Paired by seed: each inner alpha against both ends."""
+    at = {name: np.array([r[name]["quality"] for r in results]) for name in results[0] if name != "before"}
+    for name in at:
+        (low, low_half), (high, high_half) = (interval(at[name] - at[end]) for end in ("0", "1"))
+        print(f"  alpha {name:4} against 0: {low:+.3f} +- {low_half:.3f}   against 1: {high:+.3f} +- {high_half:.3f}")
+
+
+def draw_figure(experiment: str, results: dict[str, list[dict]], path: Path) -> None:
+    """True quality of fresh samples per setting, one line per world."""
+    figure, axes = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
+    for world, seeds in results.items():
+        names = [name for name in seeds[0] if name != "before"]
+        means, halves = zip(*(interval([r[n]["quality"] for r in seeds]) for n in names), strict=True)
+        drawn = axes.errorbar(names, means, halves, marker="o", capsize=3, label=world)
+        axes.axhline(np.mean([r["before"]["quality"] for r in seeds]), ls=":", color=drawn[0].get_color())
+    axes.set(xlabel=experiment, ylabel="true quality of fresh samples (0 to 1)")
+    axes.legend(title="dotted: before training", frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main() -> None:
+    """All seeds, kept as they come; a table per world, a figure per experiment."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="+", choices=(*EXPERIMENTS, "all"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--worlds", nargs="+", default=["toy", "toy-aligned"])
+    parser.add_argument("--folder", type=Path, default=Path("bench-out/toy"))
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    print(machine(options.threads))
+    torch.set_num_threads(options.threads)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    for experiment in EXPERIMENTS if "all" in options.experiments else options.experiments:
+        start, results = time.monotonic(), {}
+        for world in options.worlds:
+            for seed in range(options.seeds):
+                kept = options.folder / f"{experiment}-{world}-{seed}.json"
+                if not kept.exists():
+                    kept.write_text(json.dumps(one_seed(experiment, world, seed)))
+                results.setdefault(world, []).append(json.loads(kept.read_text()))
+            print_table(experiment, world, results[world])
+            if experiment == "alpha":
+                print_best_against_ends(results[world])
+        draw_figure(experiment, results, options.folder / f"{experiment}.png")
+        print(f"{time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Trains the toy world's models from scratch: `python -m padlab.study.toy_models FOLDER` makes what data/toy holds.
+
+Teacher: 4 blocks of width 96, which reads texts and selection questions. Student: 3 blocks of width 32, a tenth of the
+size, which reads fewer texts and no questions. Both are Llama models; words are tokens.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from padlab.lm.models import LanguageModel
+from padlab.runs import progress
+from padlab.study.toy import WORDS, WRITERS, corpus
+
+CONTROL = ["<pad>", "<user>", "<answer>", "<end>"]
+TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + ' <end>' }}{% else %}"
+    "{{ '<user> ' + m['content'] + ' <answer>' }}{% endif %}{% endfor %}"
+)
+SIZES = {  # width, blocks, steps, texts per step, share of questions
+    "teacher": (96, 4, 2500, 128, 0.5),
+    "student": (32, 3, 800, 64, 0.0),
+}
+RATE = 2e-3
+
+
+def toy_tokenizer() -> Any:
+    """One token per word; `<user> ... <answer> ... <end>`."""
+    words = [*CONTROL, "sort", "better", ":", ".", "A", "B", "C", "D", *WORDS]
+    raw = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="."))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", eos_token="<end>", additional_special_tokens=["<user>", "<answer>"]
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def toy_model(world: str, role: str, seed: int = 0) -> LanguageModel:
+    """Train one model; the same seed gives the same weights on the same machine.
+
+    Args:
+        world: "toy" or "toy-aligned".
+        role: "teacher" or "student".
+        seed: decides the start and the texts.
+    """
+    width, blocks, steps, batch, questions = SIZES[role]
+    tokenizer = toy_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer), hidden_size=width, intermediate_size=8 * width // 3,
+                num_hidden_layers=blocks, num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=128,
+                tie_word_embeddings=True, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )  # fmt: skip
+    texts = corpus(steps * batch, seed, world, questions)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.05)
+    for _ in progress(range(steps), f"{world} {role}"):
+        ids, labels = _batch(tokenizer, list(islice(texts, batch)))
+        loss = network(input_ids=ids, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    return LanguageModel(network.eval(), tokenizer, f"{world} {role}", f"{world} seed={seed}")
+
+
+def main(folder: str) -> None:
+    """Train all four and save them."""
+    for world in WRITERS:
+        for role in SIZES:
+            start = time.monotonic()
+            model = toy_model(world, role)
+            model.save(Path(folder) / f"{world}-{role}")
+            weights = sum(p.numel() for p in model.model.parameters())
+            print(f"{model.name}: {weights:,} weights, {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _batch(tokenizer: Any, texts: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids, and labels where the answer stands."""
+    known, rows = tokenizer.get_vocab(), []
+    for asked, answer in texts:
+        before = [known[w] for w in ("<user>", *asked.split(), "<answer>")]
+        rows.append((before, [known[w] for w in (*answer.split(), "<end>")]))
+    longest = max(len(a) + len(b) for a, b in rows)
+    ids = [a + b + [tokenizer.pad_token_id] * (longest - len(a) - len(b)) for a, b in rows]
+    labels = [[-100] * len(a) + b + [-100] * (longest - len(a) - len(b)) for a, b in rows]
+    return torch.tensor(ids), torch.tensor(labels)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
