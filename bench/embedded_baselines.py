@@ -1,0 +1,137 @@
+"""What does each method teach the pruned student, at equal budget? PPD, VPD, SFT, token-level KD and DPO compared.
+
+    python bench/embedded_baselines.py [--seeds 0 1 2] [--methods ppd vpd sft token_kd dpo ...] [--train 64]
+        [--heldout 64] [--aside] [--judged FILE.jsonl.gz] [--folder bench-out/embedded_baselines]
+
+Budget: the same prompts, and as many response tokens seen as PPD sees in its epochs. Measured on held-out prompts (with
+--aside on training prompts 336 to 399 instead, for choosing settings): agreement with the teacher on the untrained
+student's samples; the teacher's reward of fresh samples; win rate of fresh samples against the untrained student's
+(teacher with judge, both orders); with --judged the agreement of the student's own reward with a strong judge's order
+(AlpacaEval: prompts, `responses`, `gpt4_preference`), tau per prompt. Everything is kept; the same command goes on.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _measure import machine
+from alpha import judged_file
+
+import padlab
+from padlab.runs import write_json
+from padlab.study.agreement import agreement_of, estimate
+from padlab.study.baselines import best_and_worst, response_tokens
+
+PRESET = padlab.PRESETS["embedded"]
+SAMPLING = {"temperature": PRESET.temperature, "top_p": PRESET.top_p, "max_new_tokens": PRESET.max_new_tokens}
+METHODS = {  # name -> (table it reads, settings)
+    "ppd": ("student", {"loss": "ppd"}),
+    "ppd alpha 0.5": ("student", {"loss": "ppd", "alpha": 0.5}),
+    "ppd alpha 1": ("student", {"loss": "ppd", "alpha": 1.0}),
+    "vpd": ("student", {"loss": "vpd"}),
+    "sft": ("teacher", {"loss": "sft"}),
+    "token_kd": ("student", {"loss": "token_kd"}),
+    "ppd + token_kd": ("student", {"loss": "ppd", "token_kd": 1.0}),
+    "dpo": ("pair", {"loss": "dpo"}),
+}
+
+
+def tables_of(teacher, student, methods, prompts, seed: int, folder: Path) -> dict:
+    """Training tables by name, only those that the methods read."""
+    tables = {}
+    needed = {METHODS[m][0] for m in methods}
+    asks = any("alpha" in METHODS[m][1] for m in methods)
+    for name, writer in (("student", student), ("teacher", teacher)):
+        if name in needed or name == "student":
+            drawn = padlab.sample_responses(writer, prompts, PRESET.n, seed=seed, folder=folder / name, **SAMPLING)
+            tables[name] = padlab.add_rewards(drawn, teacher, folder=folder / name)
+    if asks:
+        tables["student"] = padlab.add_selection_probs(tables["student"], teacher, folder=folder / "student")
+    if "pair" in needed:
+        tables["pair"] = best_and_worst(tables["student"])
+    return tables
+
+
+def measure(student, teacher, before, judged, seed: int, folder: Path) -> dict[str, np.ndarray]:
+    """Name -> one number per prompt. `before` holds the untrained student's samples (None while measuring itself)."""
+    prompts = before["prompt"]
+    ranked = padlab.rank_agreement(student, teacher, before, beta=PRESET.beta)
+    fresh = padlab.fresh_samples(student, teacher, prompts, PRESET.n, seed=5000 + seed, folder=folder, **SAMPLING)
+    found = {**ranked.per_prompt, **{f"fresh {k}": v for k, v in fresh.per_prompt.items()}}
+    rows = [{"prompt": p, "responses": [new[0], old[0]]}
+            for p, new, old in zip(prompts, fresh.table["responses"], before["responses"], strict=True)]  # fmt: skip
+    known = [k for k, row in enumerate(rows) if all(text.strip() for text in row["responses"])]
+    asked = padlab.add_selection_probs([rows[k] for k in known], teacher)
+    found["win rate"] = np.full(len(rows), np.nan)
+    found["win rate"][known] = [p[0] for p in asked["selection_prob"]]
+    if judged is not None:
+        ours = padlab.add_rewards(judged, student, "student_reward")
+        pairs = zip(ours["student_reward"], ours["truth"], strict=True)
+        found["tau with judge"] = np.array([agreement_of(a, b)["kendall_tau"] for a, b in pairs])
+    return found
+
+
+def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+    """Every method's measures for one seed, those of earlier calls read from the folder."""
+    teacher, student = padlab.load_pair("embedded")
+    folder = options.folder / f"seed-{seed}"
+    train = padlab.load_prompts("train", limit=options.train)
+    asked = padlab.load_prompts("train").select(range(336, 400)) if options.aside else padlab.load_prompts("heldout")
+    asked = asked.select(range(min(options.heldout, len(asked))))
+    tables = tables_of(teacher, student, options.methods, train, seed, folder)
+    where = f"{'aside' if options.aside else 'heldout'}-{len(asked)}"
+    before = padlab.sample_responses(
+        student, asked, PRESET.n, seed=1000 + seed, folder=folder / f"before-{where}", **SAMPLING
+    )
+    judged = options.judged and padlab.check_candidates(judged_file(teacher, options.judged, 64, 96))
+    budget, found = options.epochs * response_tokens(tables["student"]), {}
+    for method in ("untrained", *options.methods):
+        start, trained = time.monotonic(), student
+        if method != "untrained":  # a folder with other settings is refused
+            table, settings = tables[METHODS[method][0]], METHODS[method][1]
+            trained = padlab.distill(
+                student, table, beta=PRESET.beta, learning_rate=options.rate, seed=seed, teacher=teacher,
+                num_train_epochs=budget / response_tokens(table), gradient_accumulation_steps=4,
+                folder=folder / method, **settings,
+            )  # fmt: skip
+        place = folder / method / where
+        if not (place / "measures.json").exists():
+            measures = measure(trained, teacher, before, judged, seed, place)
+            write_json(place / "measures.json", {k: np.asarray(v, float).tolist() for k, v in measures.items()})
+        print(f"seed {seed} {method}: {time.monotonic() - start:.0f} s", flush=True)
+        found[method] = json.loads((place / "measures.json").read_text(encoding="utf-8"))
+    return found
+
+
+def main() -> None:
+    """All seeds; per seed and method the paired changes since before training, with 95 % intervals over prompts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
+    parser.add_argument("--train", type=int, default=64)
+    parser.add_argument("--heldout", type=int, default=64)
+    parser.add_argument("--epochs", type=float, default=PRESET.epochs)
+    parser.add_argument("--rate", type=float, default=PRESET.learning_rate)
+    parser.add_argument("--aside", action="store_true", help="measure on training prompts that are not trained on")
+    parser.add_argument("--judged", type=Path, help="file of responses with a strong judge's preference")
+    parser.add_argument("--folder", type=Path, default=Path("bench-out/embedded_baselines"))
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    print(machine(options.threads))
+    torch.set_num_threads(options.threads)
+    for seed in options.seeds:
+        found = one_seed(seed, options)
+        print(f"\nseed {seed}: untrained, then changes (win rate: against the untrained student's, 0.5 = none)")
+        for name, values in found["untrained"].items():
+            print(f"  {name:22} untrained {estimate(values)}")
+            for method in options.methods:
+                after = np.array(found[method][name])
+                change = estimate(after if name == "win rate" else after - np.array(values))
+                print(f"    {method:18} {change}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
