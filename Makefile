@@ -25,8 +25,9 @@ check: $(VENV)/.ready  ## style and structure
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest tests/test_structure.py
 
-bench: $(VENV)/.ready  ## what LOG.md quotes; takes hours
+bench: $(VENV)/.ready  ## what LOG.md quotes, and the README's table of speeds; takes hours
 	for script in bench/[a-z]*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+	$(PY) bench/_readme.py
 
 clean:  ## remove the environment and what demo left
 	rm -rf $(VENV) demo-out

@@ -3,10 +3,12 @@
 import argparse
 import ctypes
 import gc
+import json
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import transformers
@@ -19,6 +21,9 @@ SHAPES = {  # random weights of these sizes, for machines that reach no hub
                      "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8}),
     "gemma-2-2b": ("Gemma2Config", {}),  # transformers' own default is this shape, but for the number of blocks
 }  # fmt: skip
+
+
+KEPT = Path("bench-out/speed.json")
 
 
 def speed_options(description: str, shapes: bool = True, **numbers: int) -> argparse.Namespace:
@@ -68,6 +73,13 @@ def side_by_side(ways: dict[str, Callable[[], object]], repeats: int = 5) -> dic
             _wait()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def keep_row(what: str, plain: float, trl: float | None = None) -> None:
+    """Remember how many times as long the plain way and trl take, for the README's table (`bench/_readme.py`)."""
+    known = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps({**known, what: [plain, trl]}, indent=1), encoding="utf-8")
 
 
 def peak_extra_mib(run: Callable[[], object]) -> float:

@@ -7,7 +7,7 @@ and of multiplying them with the batch's rows; attention and choosing the token 
 """
 
 import torch
-from _measure import bandwidth, block_weights, matrix_rate, side_by_side, speed_options
+from _measure import bandwidth, block_weights, keep_row, matrix_rate, side_by_side, speed_options
 
 import padlab
 from padlab.lm.chat import encode_chat
@@ -63,6 +63,10 @@ def main() -> None:
     rates = {name: drawn[name] / seconds[name] for name in ways}
     for name, rate in rates.items():
         print(f"  {name:32} {rate:6.1f} tokens/s   padlab / this: {rates['padlab'] / rate:5.2f}")
+    what = f"sampling {options.prompts} prompts x {options.n} x {options.tokens} tokens"
+    faster = {name: rates["padlab"] / rate for name, rate in rates.items() if name != "padlab"}
+    keep_row(f"{what}, against `generate` prompt by prompt", faster["generate, one prompt at a time"])
+    keep_row(f"{what}, against `generate` in its best batch", min(faster.values()))
     rows = options.prompts * options.n
     weights = block_weights(model.model) + model.model.get_output_embeddings().weight.numel()
     step = max(4e-9 * weights / bandwidth(), 2e-9 * weights * rows / matrix_rate(rows=rows))

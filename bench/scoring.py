@@ -10,7 +10,7 @@ head), the same rows. Memory: four responses of 512 tokens under a small random 
 from copy import deepcopy
 
 import torch
-from _measure import forward_gflop, matrix_rate, network_of, peak_extra_mib, side_by_side, speed_options
+from _measure import forward_gflop, keep_row, matrix_rate, network_of, peak_extra_mib, side_by_side, speed_options
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from padlab.lm.logprobs import score_ids
@@ -78,9 +78,12 @@ def main() -> None:
         }, options.repeats)  # fmt: skip
         floor = options.prompts * forward_gflop(model, prompt + n * response, n * response) / rate
         print(f"n {n}, {prompt} + {response} tokens: largest difference {apart[0]:.1e} (plain), {apart[1]:.1e} (trl)")
-        for name, taken in seconds.items():
-            speed = f"{options.prompts / taken:6.2f} prompts/s"
-            print(f"  {name:16} {speed}  {taken / seconds['padlab']:5.2f} x padlab's time")
+        slower = {name: taken / seconds["padlab"] for name, taken in seconds.items()}
+        for name, ratio in slower.items():
+            print(f"  {name:16} {options.prompts / seconds[name]:6.2f} prompts/s  {ratio:5.2f} x padlab's time")
+        if options.device == "cpu" and options.shape == "embedded":
+            what = f"scoring {n} responses, prompt {prompt}, responses {response} tokens"
+            keep_row(what, min(slower["plain"], slower["one by one"]), slower["trl"])
         share = floor / seconds["padlab"]
         print(f"  what the probe says: {probe_bfloat16(model, *batch)}")
         print(f"  floor ({rate:.0f} GFLOP/s, products only): padlab reaches {share:.0%}", flush=True)
@@ -89,6 +92,7 @@ def main() -> None:
     small, batch = LlamaForCausalLM(config).eval().to(options.device), tokens(1, 4, 32, 512, 256_000)
     score_ids(small, *batch)
     extra = [peak_extra_mib(lambda: score_ids(small, *batch)), peak_extra_mib(lambda: plain(small, *batch))]
+    keep_row("peak extra memory, scoring 4 x 512 tokens at 256,000 words", extra[1] / extra[0])
     print(f"peak extra memory, 4 x 512 tokens, 256,000 words: padlab {extra[0]:.0f} MiB, plain {extra[1]:.0f} MiB "
           f"({extra[0] / extra[1]:.1%})")  # fmt: skip
 

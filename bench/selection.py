@@ -9,7 +9,7 @@ prompt as one right-padded batch.
 from itertools import permutations
 
 import torch
-from _measure import side_by_side, speed_options
+from _measure import keep_row, side_by_side, speed_options
 
 import padlab
 from padlab.lm.chat import encode_chat
@@ -51,6 +51,8 @@ def main() -> None:
         "plain, one question at a time": lambda: plain(model, rows, 1),
         "plain, a prompt's questions": lambda: plain(model, rows, 100),
     }, options.repeats)  # fmt: skip
+    keep_row(f"selection questions, n = {options.n}, pairs in both orders",
+             min(taken for name, taken in seconds.items() if name != "padlab") / seconds["padlab"])  # fmt: skip
     for name, taken in seconds.items():
         print(f"  {name:30} {count / taken:6.2f} questions/s  {taken / seconds['padlab']:5.2f} x padlab's time")
 

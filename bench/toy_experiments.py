@@ -1,7 +1,7 @@
 """Experiments in the toy world, where the true quality of every response is known: tables, figures, 95 % intervals.
 
     python bench/toy_experiments.py alpha [--seeds 5] [--worlds toy toy-aligned]
-    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction    (or: all)
+    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction    (default: all)
 
 Every run samples from the untrained student, scores and asks the toy teacher, trains on 64 prompts, and is judged on
 256 held-out prompts: true quality of fresh samples, and agreement (Kendall tau) of the student's rewards with the truth
@@ -194,7 +194,7 @@ def draw_figure(experiment: str, results: dict[str, list[dict]], path: Path) -> 
 def main() -> None:
     """All seeds, kept as they come; a table per world, a figure per experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", nargs="+", choices=(*EXPERIMENTS, "all"))
+    parser.add_argument("experiments", nargs="*", default=["all"], choices=(*EXPERIMENTS, "all"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--worlds", nargs="+", default=["toy", "toy-aligned"])
     parser.add_argument("--folder", type=Path, default=Path("bench-out/toy"))

@@ -11,7 +11,7 @@ same four rows as two pairs; it also runs a forward pass without adapter for its
 import tempfile
 
 import torch
-from _measure import forward_gflop, matrix_rate, network_of, peak_extra_mib, side_by_side, speed_options
+from _measure import forward_gflop, keep_row, matrix_rate, network_of, peak_extra_mib, side_by_side, speed_options
 from scoring import tokens
 
 import padlab
@@ -106,6 +106,9 @@ def main() -> None:
     for name, taken in seconds.items():
         print(f"  {name:20} {taken / N:6.3f} s per response  {taken / seconds['padlab']:5.2f} x padlab's time  "
               f"peak extra memory {memory[name]:6.0f} MiB")  # fmt: skip
+    if options.device == "cpu" and options.shape == "embedded":
+        what = f"training step, LoRA r 16, {options.prompt} + {N} x {options.response} tokens"
+        keep_row(what, seconds["plain"] / seconds["padlab"], seconds["trl"] / seconds["padlab"])
     length, answered = options.prompt + N * options.response, N * options.response
     rate = matrix_rate(bare.dtype, inner=bare.config.hidden_size, device=options.device)
     gflop = forward_gflop(bare, length, answered) * 2
