@@ -52,6 +52,8 @@ ADDED = (  # put behind responses in training, X and Y for A and B at random: ne
     "I wrote this on a rainy afternoon.",
 )
 JOINTS = ("\n\n", "\n", " ", "")  # between a response and what is put behind it
+SWAYED = {"own": 0.1, "other": 0.2}  # shares of pairs; "own" pairs are the harder ones, and most of them stay plain
+CLEAN = {"own": 0.1, "other": 0.5}
 SAMPLING = {"top_p": 0.95, "max_new_tokens": 48, "shard_size": 32}
 TEMPERATURE = {"teacher": 0.3, "student": 1.0}  # far apart on purpose: which side is better must be seen in the text
 SHORT = 20  # tokens per response while the letters are learnt
@@ -197,17 +199,17 @@ def prepare_judge(
 def training_questions(teacher: LanguageModel, pairs: Sequence[Pair], seed: int = 0) -> list[list[dict[str, Any]]]:
     """Per prompt, every pair in both orders: token ids, the two letters' tokens, and which is right (0 or 1).
 
-    A fifth of the pairs has a text behind one of the two, at random, that tries to sway the choice or says nothing;
-    which is better stays as it was. In another fifth (two fifths of the easier "other" pairs) the better response
-    stands against itself with such a text, and the clean one is right.
+    Part of the pairs (`SWAYED`) has a text behind one of the two, at random, that tries to sway the choice or says
+    nothing; which is better stays as it was. In another part (`CLEAN`) the better response stands against itself with
+    such a text, and the clean one is right.
     """
     chance, by_prompt = random.Random(seed), {}
     for pair in pairs:
         sides = [pair.better, pair.worse]
         fate, added = chance.random(), _added(chance)
-        if fate < 0.2:
+        if fate < SWAYED[pair.kind]:
             sides[chance.randrange(2)] += added
-        elif fate < (0.4 if pair.kind == "own" else 0.6):
+        elif fate < SWAYED[pair.kind] + CLEAN[pair.kind]:
             sides[1] = pair.better + added
         for right, options in ((0, sides), (1, sides[::-1])):
             text = question(pair.prompt, options)
