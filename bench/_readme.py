@@ -33,4 +33,6 @@ def with_rows(text: str, measured: dict[str, list[float | None]]) -> str:
 
 
 if __name__ == "__main__":
+    if not KEPT.exists():
+        raise SystemExit(f"{KEPT} is not there: run bench/scoring.py, training.py, selection.py, sampling.py first")
     README.write_text(with_rows(README.read_text(encoding="utf-8"), json.loads(KEPT.read_text())), encoding="utf-8")

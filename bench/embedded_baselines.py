@@ -4,7 +4,7 @@
         [--heldout 64] [--aside] [--judged FILE.jsonl.gz] [--folder bench-out/embedded_baselines]
 
 Budget: the same prompts, and as many response tokens seen as PPD sees in its epochs. Measured on held-out prompts (with
---aside on training prompts 336 to 399 instead, for choosing settings): agreement with the teacher on the untrained
+--aside on training prompts 386 to 449 instead, for choosing settings): agreement with the teacher on the untrained
 student's samples; the teacher's reward of fresh samples; win rate of fresh samples against the untrained student's
 (teacher with judge, both orders); with --judged the agreement of the student's own reward with a strong judge's order
 (AlpacaEval: prompts, `responses`, `gpt4_preference`), tau per prompt. Everything is kept; the same command goes on.
@@ -29,8 +29,8 @@ PRESET = padlab.PRESETS["embedded"]
 SAMPLING = {"temperature": PRESET.temperature, "top_p": PRESET.top_p, "max_new_tokens": PRESET.max_new_tokens}
 METHODS = {  # name -> (table it reads, settings)
     "ppd": ("student", {"loss": "ppd"}),
-    "ppd alpha 0.5": ("student", {"loss": "ppd", "alpha": 0.5}),
-    "ppd alpha 1": ("student", {"loss": "ppd", "alpha": 1.0}),
+    "ppd alpha 0.5": ("asked", {"loss": "ppd", "alpha": 0.5}),
+    "ppd alpha 1": ("asked", {"loss": "ppd", "alpha": 1.0}),
     "vpd": ("student", {"loss": "vpd"}),
     "sft": ("teacher", {"loss": "sft"}),
     "token_kd": ("student", {"loss": "token_kd"}),
@@ -48,15 +48,15 @@ def tables_of(teacher, student, methods, prompts, seed: int, folder: Path) -> di
         if name in needed or name == "student":
             drawn = padlab.sample_responses(writer, prompts, PRESET.n, seed=seed, folder=folder / name, **SAMPLING)
             tables[name] = padlab.add_rewards(drawn, teacher, folder=folder / name)
-    if asks:
-        tables["student"] = padlab.add_selection_probs(tables["student"], teacher, folder=folder / "student")
+    if asks:  # of its own, so that the others do not depend on whether the teacher was asked
+        tables["asked"] = padlab.add_selection_probs(tables["student"], teacher, folder=folder / "student")
     if "pair" in needed:
         tables["pair"] = best_and_worst(tables["student"])
     return tables
 
 
 def measure(student, teacher, before, judged, seed: int, folder: Path) -> dict[str, np.ndarray]:
-    """Name -> one number per prompt. `before` holds the untrained student's samples (None while measuring itself)."""
+    """Name -> one number per prompt. `before` holds the untrained student's samples."""
     prompts = before["prompt"]
     ranked = padlab.rank_agreement(student, teacher, before, beta=PRESET.beta)
     fresh = padlab.fresh_samples(student, teacher, prompts, PRESET.n, seed=5000 + seed, folder=folder, **SAMPLING)
@@ -79,10 +79,11 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, list
     teacher, student = padlab.load_pair("embedded")
     folder = options.folder / f"seed-{seed}"
     train = padlab.load_prompts("train", limit=options.train)
-    asked = padlab.load_prompts("train").select(range(336, 400)) if options.aside else padlab.load_prompts("heldout")
+    asked = padlab.load_prompts("train").select(range(386, 450)) if options.aside else padlab.load_prompts("heldout")
     asked = asked.select(range(min(options.heldout, len(asked))))
     tables = tables_of(teacher, student, options.methods, train, seed, folder)
     where = f"{'aside' if options.aside else 'heldout'}-{len(asked)}"
+    where += f"-{options.judged.stem}" if options.judged else ""
     before = padlab.sample_responses(
         student, asked, PRESET.n, seed=1000 + seed, folder=folder / f"before-{where}", **SAMPLING
     )

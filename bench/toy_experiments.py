@@ -6,7 +6,8 @@
 Every run samples from the untrained student, scores and asks the toy teacher, trains on 64 prompts, and is judged on
 256 held-out prompts: true quality of fresh samples, and agreement (Kendall tau) of the student's rewards with the truth
 and with the teacher's calibrated rewards, on the untrained student's samples. Intervals: t over seeds, of the paired
-change since before training. Results are kept per seed; the same command again computes only what is missing.
+change since before training. Seeds differ in prompts, samples and training; the models are the bundled ones. Results
+are kept per seed; the same command again computes only what is missing.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from scipy.stats import t as student_t
 
 import padlab
 from padlab.phases.rounds import rounds_for
+from padlab.runs import write_json
 from padlab.study.agreement import agreement_of
 from padlab.study.toy import prompts, quality, question
 
@@ -36,6 +38,7 @@ TRAINING = {
 }  # fmt: skip
 ALPHAS = [k / 10 for k in range(11)]
 EXPERIMENTS = ("alpha", "rounds", "decompose", "baselines", "n", "temperature", "beta", "divergence", "reduction")
+LENGTH = 6.5  # tokens of a response, about; brings sums to the scale of means
 BUDGET = 8  # responses per prompt, spent in one round or in several
 
 
@@ -45,7 +48,6 @@ class Judge:
     measures = ("quality", "tau with truth", "tau with teacher")
 
     def __init__(self, teacher, student, seed: int):
-        self.teacher = teacher
         self.table = candidates(teacher, student, prompts(256, seed=seed, heldout=True), 4, 1000 + seed)
         self.truth = truth(self.table)
 
@@ -99,8 +101,8 @@ def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, floa
         "temperature": lambda: {f"{t:g}": judge(train(draw(temperature=t))) for t in (0.5, 0.8, 1.0, 1.3, 1.6)},
         "reduction": lambda: {
             f"{kind}, alpha {a:g}": judge(train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind))
-            for kind, beta in (("mean", 10.0), ("sum", 2.0))  # about five tokens a response: like scales
-            for a in (0.0, 0.5)
+            for kind, beta in (("mean", PRESET.beta), ("sum", PRESET.beta / LENGTH))  # p_sel weighs less beside sums
+            for a in (0.0, PRESET.alpha)
         },
     }
     return found | plans[experiment]()
@@ -118,33 +120,49 @@ def baselines(teacher, student, asked, judge, settings) -> dict[str, dict[str, f
 
 def rounds(teacher, student, asked, judge, settings) -> dict[str, dict[str, float]]:
     """Six rounds of four responses, measured after each."""
-    history = _rounds(teacher, student, asked, judge, settings, 6, PRESET.n)
+    history = _rounds(teacher, student, asked, settings, 6, PRESET.n, evaluate=judge)[1]
     return {str(row["round"]): row for row in history[1:]}
 
 
 def decompose(teacher, student, asked, judge, settings) -> dict[str, dict[str, float]]:
-    """The same number of responses in one round, in two, in four: with seconds and extra memory."""
+    """The same number of responses in one round, in two, in four; seconds and extra memory without the measuring.
+
+    Every round passes over the 64 prompts, so four rounds make four times as many steps, each on a quarter of the
+    responses, and the schedule of the learning rate begins anew in each.
+    """
     found = {}
     for n in (BUDGET, BUDGET // 2, BUDGET // 4):
-        count, start, last = rounds_for(BUDGET, n), time.perf_counter(), {}
+        count, start, trained = rounds_for(BUDGET, n), time.perf_counter(), []
 
-        def run(count=count, n=n, last=last):
-            last.update(_rounds(teacher, student, asked, judge, settings, count, n)[-1])
+        def run(count=count, n=n, trained=trained):
+            trained.append(_rounds(teacher, student, asked, settings, count, n)[0])
 
         memory = peak_extra_mib(run)
         seconds = time.perf_counter() - start
-        found[f"{count} x {n}"] = {k: last[k] for k in judge.measures} | {"seconds": seconds, "MiB": memory}
+        found[f"{count} x {n}"] = {**judge(trained[0]), "seconds": seconds, "MiB": memory}
     return found
 
 
 _EXPERIMENTS = {"baselines": baselines, "rounds": rounds, "decompose": decompose}
 
 
-def _rounds(teacher, student, asked, judge, settings, count, n):
+def _rounds(teacher, student, asked, settings, count, n, **more):
     return padlab.run_rounds(
         student, teacher, asked, rounds=count, n=n, alpha=PRESET.alpha, sampling=SAMPLING, asking={"ask": question},
-        evaluate=judge, **settings,
-    )[1]  # fmt: skip
+        **settings, **more,
+    )  # fmt: skip
+
+
+def read_or_run(kept: Path, experiment: str, world: str, seed: int) -> dict[str, dict[str, float]]:
+    """One seed's result, from its file if models and settings are the same."""
+    settings = {"models": [m.describe() for m in padlab.load_pair(world)], "preset": str(PRESET), "budget": BUDGET}
+    if kept.exists():
+        known = json.loads(kept.read_text(encoding="utf-8"))
+        if known["settings"] == settings:
+            return known["result"]
+    found = one_seed(experiment, world, seed)
+    write_json(kept, {"settings": settings, "result": found})
+    return found
 
 
 def interval(values) -> tuple[float, float]:
@@ -156,7 +174,7 @@ def interval(values) -> tuple[float, float]:
 
 
 def print_table(experiment: str, world: str, results: list[dict]) -> None:
-    """Means over seeds, and changes since before."""
+    """Means over seeds, and changes since before; "tau with teacher" is of means of token log-probabilities always."""
     print(f"\n{world}, {experiment}: mean over {len(results)} seeds (paired change, 95 % interval)")
     for name in results[0]:
         line = f"  {name:16}"
@@ -178,15 +196,16 @@ def print_best_against_ends(results: list[dict]) -> None:
 
 
 def draw_figure(experiment: str, results: dict[str, list[dict]], path: Path) -> None:
-    """True quality of fresh samples per setting, one line per world."""
+    """Change of the true quality of fresh samples per setting, one line per world."""
     figure, axes = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
     for world, seeds in results.items():
         names = [name for name in seeds[0] if name != "before"]
-        means, halves = zip(*(interval([r[n]["quality"] for r in seeds]) for n in names), strict=True)
-        drawn = axes.errorbar(names, means, halves, marker="o", capsize=3, label=world)
-        axes.axhline(np.mean([r["before"]["quality"] for r in seeds]), ls=":", color=drawn[0].get_color())
-    axes.set(xlabel=experiment, ylabel="true quality of fresh samples (0 to 1)")
-    axes.legend(title="dotted: before training", frameon=False)
+        changes = [interval([r[n]["quality"] - r["before"]["quality"] for r in seeds]) for n in names]
+        start = np.mean([r["before"]["quality"] for r in seeds])
+        axes.errorbar(names, *zip(*changes, strict=True), marker="o", capsize=3, label=f"{world} (before: {start:.2f})")
+    axes.axhline(0, lw=0.8, color="0.5")
+    axes.set(xlabel=experiment, ylabel="change of true quality (0 to 1)")
+    axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
@@ -194,7 +213,7 @@ def draw_figure(experiment: str, results: dict[str, list[dict]], path: Path) -> 
 def main() -> None:
     """All seeds, kept as they come; a table per world, a figure per experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", nargs="*", default=["all"], choices=(*EXPERIMENTS, "all"))
+    parser.add_argument("experiments", nargs="*", default="all", choices=(*EXPERIMENTS, "all"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--worlds", nargs="+", default=["toy", "toy-aligned"])
     parser.add_argument("--folder", type=Path, default=Path("bench-out/toy"))
@@ -208,9 +227,7 @@ def main() -> None:
         for world in options.worlds:
             for seed in range(options.seeds):
                 kept = options.folder / f"{experiment}-{world}-{seed}.json"
-                if not kept.exists():
-                    kept.write_text(json.dumps(one_seed(experiment, world, seed)))
-                results.setdefault(world, []).append(json.loads(kept.read_text()))
+                results.setdefault(world, []).append(read_or_run(kept, experiment, world, seed))
             print_table(experiment, world, results[world])
             if experiment == "alpha":
                 print_best_against_ends(results[world])

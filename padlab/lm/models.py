@@ -155,7 +155,8 @@ def load_pair(
         return LanguageModel(*built[0], "tiny teacher", "tiny"), LanguageModel(*built[1], "tiny student", "tiny")
     if chosen.name.startswith("toy"):
         places = [bundled(f"toy/{name}") for name in (chosen.teacher, chosen.student)]
-        return tuple(load_model(place, dtype=dtype, device=device) for place in places)
+        loaded = [load_model(place, dtype=dtype or "float32", device=device) for place in places]
+        return tuple(replace(m, source=m.name) for m in loaded)  # the folder differs from machine to machine
     teacher = load_model(chosen.teacher, dtype=dtype, device=device)
     if chosen.keep_blocks:
         return with_judge(teacher, bundled("judge")), pruned(teacher, chosen.keep_blocks)

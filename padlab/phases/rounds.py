@@ -72,7 +72,7 @@ def run_rounds(
     for number in range(1, rounds + 1):
         place = _place(folder, number)
         table = sample_responses(student, prompts, n, seed=seed + number, folder=place, **(sampling or {}))
-        table = add_rewards(table, teacher, folder=place)
+        table = add_rewards(table, teacher, reduction=training.get("reward_reduction", "mean"), folder=place)
         if alpha > 0:
             table = add_selection_probs(table, teacher, folder=place, **(asking or {}))
         settings = {"loss": loss, "alpha": alpha, "beta": beta, "seed": seed + number, "folder": place, **training}

@@ -63,8 +63,10 @@ def compare_baselines(
         `evaluate` gave.
 
     Raises:
-        ValueError: an unknown method, or what `distill` refuses.
+        ValueError: an unknown method, sums for rewards (the methods would differ in scale), or what `distill` refuses.
     """
+    if training.get("reward_reduction", "mean") != "mean":
+        raise ValueError("compare_baselines compares means of token log-probabilities; leave reward_reduction out")
     if unknown := [m for m in methods if m not in METHODS]:
         raise ValueError(f"unknown methods {', '.join(unknown)}; there are {', '.join(METHODS)}")
     place = None if folder is None else Path(folder)

@@ -164,7 +164,10 @@ def prepare_judge(
         for k, m in (("teacher", teacher), ("student", student))
     ]
     pairs = make_pairs(*both, seed=seed)
-    asked = {"teacher": teacher.describe(), "pairs": fingerprint([vars(p) for p in pairs]), "seed": seed, "rank": rank}
+    short = [replace(p, better=cut(teacher.tokenizer, p.better, SHORT), worse=cut(teacher.tokenizer, p.worse, SHORT))
+             for p in pairs]  # fmt: skip
+    questions = training_questions(teacher, short, seed)[:short_prompts] + training_questions(teacher, pairs, seed)
+    asked = {"teacher": teacher.describe(), "questions": fingerprint(questions), "seed": seed, "rank": rank}
     asked |= {"learning_rate": learning_rate, "epochs": epochs, "prompts_per_step": prompts_per_step}
     asked |= {"short_prompts": short_prompts}
     blocks = teacher.model.config.get_text_config().num_hidden_layers
@@ -172,9 +175,6 @@ def prepare_judge(
         r=rank, lora_alpha=2 * rank, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"],
         layers_to_transform=list(range(blocks // 4, blocks)),
     )  # fmt: skip
-    short = [replace(p, better=cut(teacher.tokenizer, p.better, SHORT), worse=cut(teacher.tokenizer, p.worse, SHORT))
-             for p in pairs]  # fmt: skip
-    questions = training_questions(teacher, short, seed)[:short_prompts] + training_questions(teacher, pairs, seed)
     with stage_folder(folder, "checkpoints", asked) as place:
         args = TrainingArguments(
             str(place), learning_rate=learning_rate, num_train_epochs=epochs, warmup_steps=10, weight_decay=0.0,

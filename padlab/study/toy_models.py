@@ -1,7 +1,7 @@
 """Trains the toy world's models from scratch: `python -m padlab.study.toy_models FOLDER` makes what data/toy holds.
 
-Teacher: 4 blocks of width 96, which reads texts and selection questions. Student: 3 blocks of width 32, a tenth of the
-size, which reads fewer texts and no questions. Both are Llama models; words are tokens.
+Teacher: 4 blocks of width 96, which reads texts and selection questions. Student: 3 blocks of width 32, a twelfth of
+the size, which reads fewer texts and no questions. Both are Llama models; words are tokens.
 """
 
 from __future__ import annotations

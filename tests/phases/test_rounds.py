@@ -74,6 +74,13 @@ def test_the_teacher_is_asked_only_where_its_answers_count(tiny, monkeypatch):
     assert set(history[1]) == {"round", "responses", "teacher_reward", "loss", "jsd", "kendall_tau"}
 
 
+def test_sums_are_compared_with_sums(tiny):
+    _, history = run(tiny, rounds=1, evaluate=None, reward_reduction="sum")
+    table = padlab.sample_responses(tiny[1], PROMPTS, 3, seed=1, max_new_tokens=6)
+    sums = padlab.add_rewards(table, tiny[0], reduction="sum")["teacher_reward"]
+    assert history[1]["teacher_reward"] == pytest.approx(sum(map(sum, sums)) / (3 * len(PROMPTS)))
+
+
 def test_a_budget_is_spent_exactly(tiny):
     assert [rounds_for(12, n) for n in (2, 3, 4, 6, 12)] == [6, 4, 3, 2, 1]
     for budget, n in ((10, 4), (3, 4), (4, 1)):

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 import padlab
-from padlab.lm.chat import encode_chat
+from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
 from padlab.study.toy import LOOP, WORDS, WRITERS, corpus, prompts, quality, question, written
-from padlab.study.toy_models import toy_tokenizer
+from padlab.study.toy_models import _batch, toy_tokenizer
 
 PROMPT = "sort : fox bee lark dog"
 
@@ -78,14 +78,26 @@ def test_no_response_can_add_an_option_or_an_answer():
         question(PROMPT, ["bee"] * 3)
 
 
-def test_one_token_per_word_in_the_template_that_the_models_were_trained_on():
+def test_the_template_and_the_training_texts_give_the_same_ids():
     tokenizer = toy_tokenizer()
     chance = random.Random(0)
     for prompt in prompts(20):
         answer = written(prompt, "toy", chance)
-        ids = encode_chat(tokenizer, prompt)
-        assert tokenizer.convert_ids_to_tokens(ids) == ["<user>", *prompt.split(), "<answer>"]
-        assert tokenizer.decode(tokenizer(answer)["input_ids"]) == answer
+        asked, said = encode_chat(tokenizer, prompt), encode_text(tokenizer, answer)
+        assert tokenizer.decode(said) == answer
+        ids, labels = (row[0].tolist() for row in _batch(tokenizer, [(prompt, answer)]))
+        assert ids == [*asked, *said, end_of_turn_id(tokenizer)]
+        assert labels == [-100] * len(asked) + ids[len(asked) :]
+
+
+def looped(prompt):
+    first, second = sorted(prompt.split()[2:])[:2]
+    return " ".join([first] + [second] * (LOOP - 1))
+
+
+def swapped(prompt):
+    first, second, *rest = sorted(prompt.split()[2:])
+    return " ".join([second, first, *rest])
 
 
 @pytest.mark.parametrize("world", list(WRITERS))
@@ -96,7 +108,8 @@ def test_the_bundled_models_write_and_judge(world):
     asked = prompts(32, seed=9, heldout=True)
     drawn = padlab.sample_responses(student, asked, n=4, top_p=1.0, max_new_tokens=12)
     assert sum(map(sum, drawn["finished"])) > 0.9 * 4 * len(asked)
-    rows = [{"prompt": p, "responses": [" ".join(sorted(p.split()[2:])), p.split()[2]]} for p in asked]
-    chosen = padlab.add_selection_probs(rows, teacher, ask=question)
-    assert sum(p[0] > 0.5 for p in chosen["selection_prob"]) > 0.9 * len(rows)
-    assert min(chosen["option_mass"]) > 0.9
+    for worse in (looped, swapped):  # ten words against four or five, and as many words
+        rows = [{"prompt": p, "responses": [" ".join(sorted(p.split()[2:])), worse(p)]} for p in asked]
+        chosen = padlab.add_selection_probs(rows, teacher, ask=question)
+        assert sum(p[0] > 0.5 for p in chosen["selection_prob"]) > 0.85 * len(rows), worse
+        assert min(chosen["option_mass"]) > 0.9
