@@ -27,7 +27,7 @@ TEMPLATE = (
 )
 SIZES = {  # width, blocks, steps, texts per step, share of questions
     "teacher": (96, 4, 2500, 128, 0.5),
-    "student": (32, 3, 800, 64, 0.0),
+    "student": (32, 3, 3000, 64, 0.0),
 }
 RATE = 2e-3
 
