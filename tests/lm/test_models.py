@@ -289,7 +289,8 @@ def test_presets_say_where_their_settings_come_from():
         assert preset.beta > 0
         assert 0 <= preset.alpha <= 1
         assert 0 < preset.top_p <= 1
-        assert preset.learning_rate <= (1e-5 if not preset.lora else 1e-2)
+        from_scratch = name.startswith("toy")  # models of a few thousand weights take large steps; pretrained ones break
+        assert preset.learning_rate <= (1e-2 if preset.lora or from_scratch else 1e-5)
     with pytest.raises(ValueError, match=r"no preset 'huge'; there are tiny, .*padlab.load_model"):
         load_pair("huge")
 
