@@ -289,7 +289,7 @@ def test_presets_say_where_their_settings_come_from():
         assert preset.beta > 0
         assert 0 <= preset.alpha <= 1
         assert 0 < preset.top_p <= 1
-        from_scratch = name.startswith("toy")  # models of a few thousand weights take large steps; pretrained ones break
+        from_scratch = name.startswith("toy")  # large steps suit a few thousand weights, not pretrained ones
         assert preset.learning_rate <= (1e-2 if preset.lora or from_scratch else 1e-5)
     with pytest.raises(ValueError, match=r"no preset 'huge'; there are tiny, .*padlab.load_model"):
         load_pair("huge")
