@@ -48,7 +48,7 @@ _TOY = {
     "prompts_per_step": 8,
     "lora": False,
     "alpha": 0.5,
-    "settings_from": "padlab.study.toy; trials on its training prompts",
+    "settings_from": "first values tried, not tuned; see LOG.md",
 }
 _CLASSROOM = {
     "max_new_tokens": 256,
