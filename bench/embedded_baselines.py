@@ -43,12 +43,11 @@ def tables_of(teacher, student, methods, prompts, seed: int, folder: Path) -> di
     """Training tables by name, only those that the methods read."""
     tables = {}
     needed = {METHODS[m][0] for m in methods}
-    asks = any("alpha" in METHODS[m][1] for m in methods)
     for name, writer in (("student", student), ("teacher", teacher)):
         if name in needed or name == "student":
             drawn = padlab.sample_responses(writer, prompts, PRESET.n, seed=seed, folder=folder / name, **SAMPLING)
             tables[name] = padlab.add_rewards(drawn, teacher, folder=folder / name)
-    if asks:  # of its own, so that the others do not depend on whether the teacher was asked
+    if "asked" in needed:  # of its own, so that the others do not depend on whether the teacher was asked
         tables["asked"] = padlab.add_selection_probs(tables["student"], teacher, folder=folder / "student")
     if "pair" in needed:
         tables["pair"] = best_and_worst(tables["student"])

@@ -1,7 +1,7 @@
 """Experiments in the toy world, where the true quality of every response is known: tables, figures, 95 % intervals.
 
     python bench/toy_experiments.py alpha [--seeds 5] [--worlds toy toy-aligned]
-    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction    (default: all)
+    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction rate    (default: all)
 
 Every run samples from the untrained student, scores and asks the toy teacher, trains on 64 prompts, and is judged on
 256 held-out prompts: true quality of fresh samples, and agreement (Kendall tau) of the student's rewards with the truth
@@ -37,7 +37,7 @@ TRAINING = {
     "per_device_train_batch_size": PRESET.prompts_per_step, "peft_config": None,
 }  # fmt: skip
 ALPHAS = [k / 10 for k in range(11)]
-EXPERIMENTS = ("alpha", "rounds", "decompose", "baselines", "n", "temperature", "beta", "divergence", "reduction")
+EXPERIMENTS = ("alpha", "rounds", "decompose", "baselines", "n", "temperature", "beta", "divergence", "reduction", "rate")
 LENGTH = 6.5  # tokens of a response, about; brings sums to the scale of means
 BUDGET = 8  # responses per prompt, spent in one round or in several
 
@@ -99,6 +99,12 @@ def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, floa
         },
         "n": lambda: {str(n): judge(train(draw(n))) for n in range(2, 9)},
         "temperature": lambda: {f"{t:g}": judge(train(draw(temperature=t))) for t in (0.5, 0.8, 1.0, 1.3, 1.6)},
+        "rate": lambda: {
+            f"{rate:g}{', token_kd' * bool(kd)}": judge(
+                train(table, alpha=0.3, learning_rate=rate, token_kd=kd, teacher=teacher), 0.3
+            )
+            for rate, kd in ((1e-3, 0.0), (3e-4, 0.0), (1e-4, 0.0), (1e-3, 1.0))
+        },
         "reduction": lambda: {
             f"{kind}, alpha {a:g}": judge(train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind))
             for kind, beta in (("mean", PRESET.beta), ("sum", PRESET.beta / LENGTH))  # p_sel weighs less beside sums
