@@ -1,13 +1,13 @@
 """Experiments in the toy world, where the true quality of every response is known: tables, figures, 95 % intervals.
 
     python bench/toy_experiments.py alpha [--seeds 5] [--worlds toy toy-aligned]
-    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction rate    (default: all)
+    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction rate
 
 Every run samples from the untrained student, scores and asks the toy teacher, trains on 64 prompts, and is judged on
 256 held-out prompts: true quality of fresh samples, and agreement (Kendall tau) of the student's rewards with the truth
 and with the teacher's calibrated rewards, on the untrained student's samples. Intervals: t over seeds, of the paired
 change since before training. Seeds differ in prompts, samples and training; the models are the bundled ones. Results
-are kept per seed; the same command again computes only what is missing.
+are kept per seed; without a name all run; the same command again computes only what is missing.
 """
 
 import argparse
@@ -37,7 +37,18 @@ TRAINING = {
     "per_device_train_batch_size": PRESET.prompts_per_step, "peft_config": None,
 }  # fmt: skip
 ALPHAS = [k / 10 for k in range(11)]
-EXPERIMENTS = ("alpha", "rounds", "decompose", "baselines", "n", "temperature", "beta", "divergence", "reduction", "rate")
+EXPERIMENTS = (
+    "alpha",
+    "rounds",
+    "decompose",
+    "baselines",
+    "n",
+    "temperature",
+    "beta",
+    "divergence",
+    "reduction",
+    "rate",
+)
 LENGTH = 6.5  # tokens of a response, about; brings sums to the scale of means
 BUDGET = 8  # responses per prompt, spent in one round or in several
 
