@@ -1,7 +1,7 @@
 """Experiments in the toy world, where the true quality of every response is known: tables, figures, 95 % intervals.
 
     python bench/toy_experiments.py alpha [--seeds 5] [--worlds toy toy-aligned]
-    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction rate
+    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction rate scale
 
 Every run samples from the untrained student, scores and asks the toy teacher, trains on 64 prompts, and is judged on
 256 held-out prompts: true quality of fresh samples, and agreement (Kendall tau) of the student's rewards with the truth
@@ -13,6 +13,8 @@ are kept per seed; without a name all run; the same command again computes only 
 import argparse
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -48,6 +50,7 @@ EXPERIMENTS = (
     "divergence",
     "reduction",
     "rate",
+    "scale",
 )
 LENGTH = 6.5  # tokens of a response, about; brings sums to the scale of means
 BUDGET = 8  # responses per prompt, spent in one round or in several
@@ -116,6 +119,11 @@ def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, floa
             )
             for rate, kd in ((1e-3, 0.0), (3e-4, 0.0), (1e-4, 0.0), (1e-3, 1.0))
         },
+        "scale": lambda: {  # does selection help by what it says, or by being on a wider scale?
+            f"alpha {a:g}{', one scale' * one}, beta {b:g}": judge(train(table, alpha=a, beta=b, standardise=one), a)
+            for a, one in ((0.0, False), (PRESET.alpha, True), (1.0, True), (PRESET.alpha, False))
+            for b in (10.0, 30.0, 100.0)
+        },
         "reduction": lambda: {
             f"{kind}, alpha {a:g}": judge(train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind))
             for kind, beta in (("mean", PRESET.beta), ("sum", PRESET.beta / LENGTH))  # p_sel weighs less beside sums
@@ -170,14 +178,14 @@ def _rounds(teacher, student, asked, settings, count, n, **more):
     )  # fmt: skip
 
 
-def read_or_run(kept: Path, experiment: str, world: str, seed: int) -> dict[str, dict[str, float]]:
-    """One seed's result, from its file if models and settings are the same."""
+def read_or_run(kept: Path, world: str, run: Callable[[], dict]) -> dict[str, dict[str, float]]:
+    """One result, from its file if models and settings are the same."""
     settings = {"models": [m.describe() for m in padlab.load_pair(world)], "preset": str(PRESET), "budget": BUDGET}
     if kept.exists():
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["settings"] == settings:
             return known["result"]
-    found = one_seed(experiment, world, seed)
+    found = run()
     write_json(kept, {"settings": settings, "result": found})
     return found
 
@@ -244,7 +252,8 @@ def main() -> None:
         for world in options.worlds:
             for seed in range(options.seeds):
                 kept = options.folder / f"{experiment}-{world}-{seed}.json"
-                results.setdefault(world, []).append(read_or_run(kept, experiment, world, seed))
+                found = read_or_run(kept, world, partial(one_seed, experiment, world, seed))
+                results.setdefault(world, []).append(found)
             print_table(experiment, world, results[world])
             if experiment == "alpha":
                 print_best_against_ends(results[world])

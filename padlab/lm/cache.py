@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -47,6 +48,25 @@ class RoomyLayer(DynamicLayer):
             chosen.append(kept)
         self.buffers = tuple(chosen)
         self._show()
+
+    def append_rows(self, other: RoomyLayer) -> None:
+        """Put another layer's rows below; the shorter of the two is moved right, with zeros before it, to be masked."""
+        if self.buffers is not None:
+            length = max(self.length, other.length)
+            pairs = zip(self.buffers, other.buffers, strict=True)
+            self.buffers = tuple(torch.cat([self._moved(a, length), other._moved(b, length)]) for a, b in pairs)
+            self.length = length
+        else:
+            self.buffers, self.length = other.buffers, other.length
+            self.lazy_initialization(*other.buffers)
+        self._show()
+
+    def _moved(self, buffer: Tensor, length: int) -> Tensor:
+        if length == self.length:
+            return buffer
+        moved = torch.zeros_like(buffer)
+        moved[:, :, length - self.length : length] = buffer[:, :, : self.length]
+        return moved
 
     def _show(self) -> tuple[Tensor, Tensor]:
         self.keys, self.values = (buffer[:, :, : self.length] for buffer in self.buffers)

@@ -15,11 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from padlab.lm.cache import roomy_cache
+from padlab.lm.cache import RoomyLayer, roomy_cache
 from padlab.lm.chat import control_tokens, end_of_turn_id
 
 FULL = 7 / 8  # finished rows leave the batch when no larger share is alive; each time, the cache is copied
-NUCLEUS_FIRST = 512  # look for the nucleus among so many top tokens before sorting the whole vocabulary
+NUCLEUS_FIRST = (64, 512)  # look for the nucleus among so many top tokens before sorting the whole vocabulary
+PADDED = 1.1  # prompts are prefilled in groups that are padded to so many times their tokens at most ...
+ENOUGH = 256  # ... once they have so many: less would leave the matrix products idle
 
 
 def stop_ids(model: Any, tokenizer: Any) -> set[int]:
@@ -61,12 +63,14 @@ def generate_rows(
     """
     was_training = model.training
     model.eval()
+    order = sorted(range(len(prompt_ids)), key=lambda k: len(prompt_ids[k]))
+    uniforms = [uniforms[k] for k in order]
     counts = torch.tensor([len(u) for u in uniforms])
-    cache, mask, logits = _prefill(model, prompt_ids, max_new_tokens)
+    cache, mask, logits = _prefill(model, [prompt_ids[k] for k in order], max_new_tokens)
     owner = torch.repeat_interleave(torch.arange(len(counts)), counts).to(logits.device)
     cache.batch_select_indices(owner)
     mask, logits = mask[owner], logits[owner]
-    draws = torch.from_numpy(np.concatenate(list(uniforms))).to(logits.device)
+    draws = torch.from_numpy(np.concatenate(uniforms)).to(logits.device)
     stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=logits.device)
     banned = _banned(tokenizer, logits.shape[-1], stops.tolist())
     out: list[list[int]] = [[] for _ in range(len(owner))]
@@ -96,7 +100,8 @@ def generate_rows(
         ).logits[:, -1].float()  # fmt: skip
     model.train(was_training)
     edges = [0, *counts.cumsum(0).tolist()]
-    return [out[a:b] for a, b in pairwise(edges)]
+    found = dict(zip(order, (out[a:b] for a, b in pairwise(edges)), strict=True))
+    return [found[k] for k in range(len(order))]
 
 
 def choose(logits: Float[Tensor, "rows vocabulary"], top_p: float, uniform: Float[Tensor, " rows"]) -> Tensor:
@@ -113,12 +118,19 @@ def choose(logits: Float[Tensor, "rows vocabulary"], top_p: float, uniform: Floa
     probabilities = torch.softmax(logits.float(), dim=-1)
     if top_p >= 1:
         return _invert(probabilities, uniform)
-    width = min(NUCLEUS_FIRST, logits.shape[-1])
-    top, index = probabilities.topk(width)
-    token = _from_nucleus(top, index, top_p, uniform)
-    if len(flat := (top.sum(-1) < top_p).nonzero().squeeze(-1)) and width < logits.shape[-1]:
-        top, index = probabilities[flat].sort(dim=-1, descending=True, stable=True)
-        token[flat] = _from_nucleus(top, index, top_p, uniform[flat])
+    token = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    left = torch.arange(len(logits), device=logits.device)
+    for width in (*NUCLEUS_FIRST, logits.shape[-1]):
+        if width < logits.shape[-1]:
+            top, index = probabilities.topk(width)
+            within = top.sum(-1) >= top_p
+        else:
+            top, index = probabilities.sort(dim=-1, descending=True, stable=True)
+            within = torch.ones_like(left, dtype=torch.bool)
+        token[left[within]] = _from_nucleus(top[within], index[within], top_p, uniform[left[within]])
+        left, probabilities = left[~within], probabilities[~within]
+        if not len(left):
+            break
     return token
 
 
@@ -136,7 +148,39 @@ def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]], room: int) -> tuple[Any, Tensor, Tensor]:
-    """Left-padded prompts through the model once: (cache, attention mask, logits of the next token)."""
+    """Prompts, shortest first, through the model once: (cache, attention mask, logits of the next token)."""
+    longest = len(prompt_ids[-1])
+    cache = roomy_cache(model.config, longest + room)
+    joins = all(isinstance(layer, RoomyLayer) for layer in cache.layers)
+    masks, logits = [], []
+    for group in alike(prompt_ids) if joins else [prompt_ids]:
+        part = roomy_cache(model.config, longest + room) if joins else cache
+        mask, last = _left_padded(model, group, part)
+        masks.append(torch.nn.functional.pad(mask, (longest - mask.shape[1], 0)))
+        logits.append(last)
+        if joins:
+            for layer, more in zip(cache.layers, part.layers, strict=True):
+                layer.append_rows(more)
+    return cache, torch.cat(masks), torch.cat(logits)
+
+
+def alike(prompt_ids: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
+    """Prompts, shortest first, in groups that need little padding; a group has ENOUGH tokens before it is closed.
+
+    >>> [len(group) for group in alike([[1] * 50] * 8 + [[1] * 200] * 2)]
+    [8, 2]
+    """
+    groups: list[list[Sequence[int]]] = [[]]
+    for ids in prompt_ids:
+        real = sum(map(len, groups[-1]))
+        if real >= ENOUGH and len(ids) * (len(groups[-1]) + 1) > PADDED * (real + len(ids)):
+            groups.append([])
+        groups[-1].append(ids)
+    return groups
+
+
+def _left_padded(model: Any, prompt_ids: Sequence[Sequence[int]], cache: Any) -> tuple[Tensor, Tensor]:
+    """Prompts as one batch into the cache: (attention mask, logits of the next token)."""
     length = max(map(len, prompt_ids))
     input_ids = torch.zeros(len(prompt_ids), length, dtype=torch.long)
     mask = torch.zeros_like(input_ids)
@@ -144,13 +188,12 @@ def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]], room: int) -> tupl
         input_ids[row, length - len(ids) :] = torch.tensor(ids)
         mask[row, length - len(ids) :] = 1
     input_ids, mask = input_ids.to(model.device), mask.to(model.device)
-    cache = roomy_cache(model.config, length + room)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     output = model(
         input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
         logits_to_keep=1,
     )  # fmt: skip
-    return cache, mask, output.logits[:, -1].float()
+    return mask, output.logits[:, -1].float()
 
 
 def _banned(tokenizer: Any, vocabulary: int, stops: list[int]) -> Tensor:

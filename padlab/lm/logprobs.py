@@ -168,15 +168,21 @@ def can_share(model: Any, prompts: Sequence[Ids] = (), responses: Sequence[Seque
 @torch.no_grad()
 def _why_alone(model: Any) -> str:
     """Empty where responses in one row have the log-probabilities that they have in rows of their own."""
-    sample, others = ([[5, 6, 7], [8, 9], [7, 6, 5, 4]], [[9, 8, 9], [4, 4], [7, 6, 5, 4]])  # the last is the same
+    size = model.config.get_text_config().vocab_size
+
+    def ordinary(*ids: int) -> list[int]:  # control tokens, with the first ids, make float32 noisy in trained models
+        return [(size // 2 + k) % size for k in ids]
+
+    prompt, last = ordinary(1, 2, 3), ordinary(7, 6, 5, 4)
+    sample, others = [ordinary(5, 6, 7), ordinary(8, 9), last], [ordinary(9, 8, 9), ordinary(4, 4), last]
     try:
-        plain, packed = (token_logprobs(model, make_batch([[1, 2, 3, 4]], [sample], share)) for share in (False, True))
-        beside_others = token_logprobs(model, make_batch([[1, 2, 3, 4]], [others], True))
+        plain, packed = (token_logprobs(model, make_batch([prompt], [sample], share)) for share in (False, True))
+        beside_others = token_logprobs(model, make_batch([prompt], [others], True))
     except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:
         return f"it does not take our attention mask: {str(error)[:80]}"
     if not torch.allclose(packed[-1], beside_others[-1], atol=1e-4):
         return "in one row, responses would see one another"
-    near = {"atol": 1e-4} if model.dtype == torch.float32 else {"atol": 0.2, "rtol": 0.05}
+    near = {"atol": 3e-4} if model.dtype == torch.float32 else {"atol": 0.2, "rtol": 0.05}
     return "" if torch.allclose(plain, packed, **near) else "in one row, log-probabilities differ"
 
 

@@ -36,7 +36,8 @@ def training_examples(student: LanguageModel, candidates: Dataset, settings: Any
     examples = []
     for row, entry in enumerate(candidates):
         chosen = entry["selection_prob"] if settings.alpha > 0 else None
-        scores = settings.beta * calibrate(torch.tensor(entry["teacher_reward"]), chosen, settings.alpha)
+        reward = torch.tensor(entry["teacher_reward"])
+        scores = settings.beta * calibrate(reward, chosen, settings.alpha, standardise=settings.standardise)
         ids = {"prompt_ids": prompt_ids[row], "response_ids": response_ids[row]}
         examples.append({**ids, "teacher_scores": scores.tolist()})
     if settings.loss == "dpo":

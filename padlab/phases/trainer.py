@@ -42,6 +42,7 @@ class PADConfig(TrainingArguments):
             "sft", "token_kd", "dpo", "simpo" (`padlab.phases.objectives`).
         divergence: for ppd: "js" (paper), "forward_kl" = KL(teacher || student), "reverse_kl", "released".
         alpha: weight of the selection probability in the teacher's calibrated reward, 0 to 1.
+        standardise: give log p_sel the scale of its prompt's rewards before mixing, see `padlab.calibrate`.
         beta: scale from nats/token to scores, > 0 (paper: 10).
         reward_reduction: "mean" (method) or "sum" of the student's token log-probabilities for ppd and vpd; the table
             needs the teacher's in the same form (`add_rewards(..., reduction=...)`).
@@ -55,6 +56,7 @@ class PADConfig(TrainingArguments):
     loss: str = field(default="ppd", metadata={"help": ", ".join(LOSSES)})
     divergence: str = field(default="js", metadata={"help": "for ppd: js, forward_kl, reverse_kl, released"})
     alpha: float = field(default=0.0, metadata={"help": "weight of the selection probability, 0 to 1"})
+    standardise: bool = field(default=False, metadata={"help": "log p_sel on the scale of the rewards"})
     beta: float = field(default=10.0, metadata={"help": "nats/token to scores, > 0"})
     reward_reduction: str = field(default="mean", metadata={"help": "mean or sum of token log-probabilities"})
     token_kd: float = field(default=0.0, metadata={"help": "weight of token-level distillation, >= 0"})

@@ -78,7 +78,13 @@ class Report:
 
 
 def rank_agreement(
-    student: LanguageModel, teacher: LanguageModel, heldout: Dataset, *, alpha: float = 0.0, beta: float = 10.0
+    student: LanguageModel,
+    teacher: LanguageModel,
+    heldout: Dataset,
+    *,
+    alpha: float = 0.0,
+    beta: float = 10.0,
+    standardise: bool = False,
 ) -> Report:
     """Agreement of two models' rankings of the same responses.
 
@@ -88,6 +94,7 @@ def rank_agreement(
         heldout: candidates with independent samples (not `distinct`, no `pool`).
         alpha: weight of `selection_prob` in the teacher's calibrated reward, 0 to 1.
         beta: nats/token to scores, > 0; only the divergence depends on it.
+        standardise: as in `padlab.calibrate`.
 
     Returns:
         Report with jsd (nats), kendall_tau (tau-b), top1, pairwise_accuracy (ties count one half).
@@ -105,7 +112,8 @@ def rank_agreement(
     table = add_rewards(table, student, "student_reward")
     rows = []
     for entry in table:
-        wanted = calibrate(torch.tensor(entry["teacher_reward"]), entry["selection_prob"] if alpha else None, alpha)
+        reward, chosen = torch.tensor(entry["teacher_reward"]), entry["selection_prob"] if alpha else None
+        wanted = calibrate(reward, chosen, alpha, standardise=standardise)
         rows.append(agreement_of(entry["student_reward"], wanted.tolist(), beta))
     return Report({name: np.array([row[name] for row in rows]) for name in rows[0]}, table)
 

@@ -74,7 +74,7 @@ def compare_baselines(
     if "sft" in methods:
         tables["teacher"] = _table(teacher, teacher, prompts, n, seed, 0.0, sampling, asking, _in(place, "teacher"))
     if set(methods) & set(PAIRED):
-        tables["pair"] = best_and_worst(tables["student"], alpha)
+        tables["pair"] = best_and_worst(tables["student"], alpha, training.get("standardise", False))
     budget = epochs * response_tokens(tables["student"])
     rows = [{"method": "none", "tokens": 0, **evaluate(student)}]
     for method in methods:
@@ -92,12 +92,12 @@ def compare_baselines(
     return rows
 
 
-def best_and_worst(table: Dataset, alpha: float = 0.0) -> Dataset:
+def best_and_worst(table: Dataset, alpha: float = 0.0, standardise: bool = False) -> Dataset:
     """The table with two responses per prompt: the one with the highest calibrated reward, then the lowest."""
     kept = []
     for entry in table:
         chosen = entry["selection_prob"] if alpha > 0 else None
-        reward = calibrate([entry["teacher_reward"]], chosen and [chosen], alpha)[0]
+        reward = calibrate(entry["teacher_reward"], chosen, alpha, standardise=standardise)
         places = [int(reward.argmax()), int(reward.argmin())]
         share = {} if chosen is None else {"selection_prob": _renormalised([chosen[k] for k in places])}
         columns = {c: [entry[c][k] for k in places] for c in COLUMNS if entry.get(c) is not None}

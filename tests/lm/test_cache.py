@@ -40,3 +40,18 @@ def test_a_step_within_the_room_copies_nothing():
 def test_layers_that_forget_are_left_to_transformers():
     sliding = roomy_cache(type("C", (LlamaConfig,), {})(**CONFIG.to_dict() | {"sliding_window": 4}), 10)
     assert all(type(layer) is not DynamicLayer for layer in sliding.layers)
+
+
+def test_rows_put_together_stand_right_aligned_and_go_on_together():
+    torch.manual_seed(1)
+    layer, parts = RoomyLayer(room=8), []
+    for rows, length in ((2, 3), (1, 5)):
+        part = RoomyLayer(room=8)
+        parts.append(part.update(*torch.randn(2, rows, 2, length, 4)))
+        layer.append_rows(part)
+    keys, values = layer.update(*torch.ones(2, 3, 2, 1, 4))
+    for found, short, long in zip((keys, values), *parts, strict=True):
+        assert torch.equal(found[:2, :, 2:5], short)
+        assert torch.equal(found[2:, :, :5], long)
+        assert not found[:2, :, :2].any()  # masked, but must be finite
+        assert (found[:, :, 5] == 1).all()

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from padlab.lm import generate
 from padlab.lm.chat import control_tokens, encode_chat
 from padlab.lm.generate import choose, stop_ids
 from padlab.lm.models import LanguageModel
@@ -82,6 +83,15 @@ def test_agrees_with_a_plain_loop(tiny):
         found = sample_responses(model, PROMPTS[:5], n=2, max_new_tokens=8, seed=11, **warm)["response_ids"]
         expected = [[plain_draw(model, p, k, 11, 8, **warm) for k in range(2)] for p in PROMPTS[:5]]
         assert found[:] == expected
+
+
+def test_prefilling_in_groups_of_like_length_changes_nothing(tiny, monkeypatch):
+    prompts = ["Name a colour.", "Why? " * 40, "Hi", "Tell me a story about a bird. " * 12, "Count to three."]
+    together = sample_responses(tiny[1], prompts, n=2, max_new_tokens=6)["response_ids"]
+    monkeypatch.setattr(generate, "ENOUGH", 1)
+    lengths = sorted((encode_chat(tiny[1].tokenizer, text) for text in prompts), key=len)
+    assert len(generate.alike(lengths)) > 2
+    assert sample_responses(tiny[1], prompts, n=2, max_new_tokens=6)["response_ids"] == together
 
 
 def test_seeds_prompts_and_numbers_give_different_draws(tiny, sampled):
@@ -178,7 +188,7 @@ def test_choose_inverts_the_exact_nucleus(seed, vocabulary, top_p, temperature):
 @pytest.mark.parametrize("top_p", [0.3, 0.9, 0.999, 1.0])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 6.0])
 def test_choose_on_a_large_vocabulary(top_p, scale):
-    """More than NUCLEUS_FIRST tokens, flat and peaked."""
+    """More tokens than NUCLEUS_FIRST looks at, flat and peaked."""
     logits = torch.tensor(np.random.default_rng(5).normal(size=2000) * scale, dtype=torch.float32)
     grid = (torch.arange(6_000, dtype=torch.float64) + 0.5) / 6_000
     found = torch.cat([choose(logits.expand(len(part), -1), top_p, part) for part in grid.split(2000)])

@@ -310,6 +310,14 @@ def test_the_teachers_scores_are_beta_times_the_calibrated_reward(tiny, table):
             assert example["teacher_scores"] == pytest.approx(4 * mixed, rel=1e-5)
 
 
+def test_standardised_selection_has_the_spread_of_the_rewards(tiny, table):
+    found = training_examples(tiny[1], table, PADConfig(alpha=1.0, beta=4.0, standardise=True))
+    for example, row in zip(found, table, strict=True):
+        scores, rewards, said = example["teacher_scores"], row["teacher_reward"], row["selection_prob"]
+        assert np.std(scores) == pytest.approx(4 * np.std(rewards), rel=1e-4)
+        assert np.corrcoef(scores, np.log(said))[0, 1] == pytest.approx(1, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [

@@ -89,6 +89,9 @@ def test_given_teacher_rewards_are_used_and_the_students_are_not(tiny, table):
 def test_alpha_mixes_the_selection_probabilities_in(tiny, table):
     teacher, student = tiny
     alone = rank_agreement(student, teacher, table, alpha=1.0).per_prompt
+    scaled = rank_agreement(student, teacher, table, alpha=1.0, standardise=True).per_prompt
+    assert list(scaled["kendall_tau"]) == list(alone["kendall_tau"])
+    assert list(scaled["jsd"]) != list(alone["jsd"])
     ours = add_rewards(table, student, "r")["r"]
     for row in range(6):
         expected = by_hand(ours[row], np.log(table["selection_prob"][row]), 10.0)

@@ -1,0 +1,82 @@
+"""Baselines in the toy world with a learning rate of their own each: is PPD better, or was only its rate better?
+
+    python bench/toy_methods.py [--seeds 10] [--worlds toy toy-aligned] [--rates 1e-4 3e-4 1e-3]
+
+Every method at every rate, at equal budget (`padlab.compare_baselines`). Each method's rate is the one with the best
+true quality of fresh samples on the second half of the seeds; what is printed is measured on the first half. Seeds
+differ in prompts (training and held-out), samples and training. Results are kept; the same command goes on.
+"""
+
+import argparse
+import time
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from _measure import machine
+from toy_experiments import TRAINING, Judge, baselines, interval, read_or_run
+
+import padlab
+from padlab.study.toy import prompts
+
+MEASURES = ("quality", "tau with truth", "tau with teacher")
+
+
+def one_seed(world: str, seed: int, rate: float) -> dict[str, dict[str, float]]:
+    """Method -> measures at this rate; "before" is the untrained student."""
+    teacher, student = padlab.load_pair(world)
+    judge, asked = Judge(teacher, student, seed), prompts(64, seed=seed)
+    settings = {**TRAINING, "seed": seed, "learning_rate": rate}
+    return {"before": judge(student), **baselines(teacher, student, asked, judge, settings)}
+
+
+def report(world: str, found: dict[float, list[dict]]) -> None:
+    """Every method at its rate, on the seeds that did not choose it, and PPD against each, paired by seed."""
+    half = len(next(iter(found.values()))) // 2
+    methods = [m for m in next(iter(found.values()))[0] if m != "before"]
+
+    def values(method: str, rate: float, measure: str, seeds: slice) -> np.ndarray:
+        return np.array([r[method][measure] for r in found[rate][seeds]])
+
+    first, second = slice(0, half), slice(half, None)
+    rates = {m: max(found, key=lambda rate, m=m: values(m, rate, "quality", second).mean()) for m in methods}
+    some = next(iter(found))
+    print(f"\n{world}: {half} seeds, rates chosen on other seeds")
+    print("  before: " + ", ".join(f"{k} {values('before', some, k, first).mean():.3f}" for k in MEASURES))
+    for m in methods:
+        line = f"  {m:9} rate {rates[m]:g}"
+        for measure in MEASURES:
+            after, start = (values(who, rates[m], measure, first) for who in (m, "before"))
+            mean, width = interval(after - start)
+            line += f"  {measure} {after.mean():.3f} ({mean:+.3f} +- {width:.3f})"
+        if m != "ppd":
+            best = [values(who, rates[who], "quality", first) for who in ("ppd", m)]
+            line += "  PPD better by {:+.3f} +- {:.3f}".format(*interval(best[0] - best[1]))
+        print(line, flush=True)
+
+
+def main() -> None:
+    """All worlds, seeds and rates."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--worlds", nargs="+", default=["toy", "toy-aligned"])
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
+    parser.add_argument("--folder", type=Path, default=Path("bench-out/toy"))
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    print(machine(options.threads))
+    torch.set_num_threads(options.threads)
+    start = time.monotonic()
+    for world in options.worlds:
+        found: dict[float, list[dict]] = {rate: [] for rate in options.rates}
+        for rate, seed in product(options.rates, range(options.seeds)):
+            kept = options.folder / f"methods-{world}-{rate:g}-{seed}.json"
+            found[rate].append(read_or_run(kept, world, partial(one_seed, world, seed, rate)))
+        report(world, found)
+    print(f"{time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
