@@ -3,8 +3,11 @@
     python bench/sampling.py [--threads 2] [--prompts 32] [--n 4] [--tokens 64] [--repeats 3]
 
 Tokens are counted up to where a response ends. The floor of a decoding step is the larger of reading all weights once
-and of multiplying them with the batch's rows; attention and choosing the token come on top.
+and of multiplying them with the batch's rows; prefilling, attention and choosing the token come on top. What padlab's
+time goes to is printed last, by a profile of one more pass.
 """
+
+import time
 
 import torch
 from _measure import bandwidth, block_weights, keep_row, matrix_rate, side_by_side, speed_options
@@ -31,6 +34,28 @@ def generated(model, prompt_ids, n, count, at_once):
         )  # fmt: skip
         found += out[:, longest:].tolist()
     return found
+
+
+KINDS = {  # what an operation of torch counts as; the first that fits
+    "matrix products": ("mm", "linear", "matmul"),
+    "attention": ("scaled_dot_product",),
+    "choosing tokens": ("softmax", "topk", "sort", "cumsum", "searchsorted", "gather"),
+    "copies": ("copy_", "cat", "index", "clone", "contiguous"),
+}
+
+
+def print_profile(run) -> None:
+    """Shares of the time in kinds of operations; the rest is element-wise work (norms, positions) and Python."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+    shares = dict.fromkeys([*KINDS, "element-wise", "Python"], 0.0)
+    for event in profile.key_averages():
+        kind = next((k for k, parts in KINDS.items() if any(part in event.key for part in parts)), "element-wise")
+        shares[kind] += 1e-6 * event.self_cpu_time_total / seconds
+    shares["Python"] = max(0.0, 1 - sum(shares.values()))
+    print(f"  profile of {seconds:.1f} s: " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
 
 
 def real_tokens(rows, stops) -> int:
@@ -72,6 +97,7 @@ def main() -> None:
     step = max(4e-9 * weights / bandwidth(), 2e-9 * weights * rows / matrix_rate(rows=rows))
     share = rates["padlab"] * step / rows
     print(f"  floor: {rows / step:.0f} tokens/s for {rows} rows in float32; padlab reaches {share:.0%}")
+    print_profile(ours)
 
 
 if __name__ == "__main__":
