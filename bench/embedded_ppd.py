@@ -1,25 +1,27 @@
 """Does PPD move the pruned student towards its teacher on held-out prompts? Three seeds, paired intervals.
 
-    python bench/embedded_ppd.py [--seeds 0 1 2] [--train 96] [--heldout 96] [--folder bench-out/embedded_ppd]
+    python bench/embedded_ppd.py [--seeds 0 1 2] [--train 96] [--heldout 96] [--epochs 2] [--rate 1e-3] [--token-kd 1]
+        [--folder bench-out/embedded_ppd]
 
-Each seed draws its own training responses, its own adapter start and its own held-out responses. Settings are the
-`embedded` preset's, which were chosen on training prompts only. Interrupted, the same command goes on.
+Each seed draws its own training responses, its own adapter start and its own held-out responses. Settings not given
+are the `embedded` preset's; all were chosen on training prompts only (LOG.md). `--token-kd 0` is PPD alone.
+Interrupted, the same command goes on; a folder that holds other settings is refused.
 """
 
 import argparse
 import json
-import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from _measure import machine
 
 import padlab
 from padlab.runs import write_json
 
 
-def one_seed(seed: int, train_prompts: int, heldout_prompts: int, folder: Path) -> dict:
+def one_seed(seed: int, options: argparse.Namespace, folder: Path) -> dict:
     """Sample, score, train and evaluate once; everything is kept in the folder."""
     settings = padlab.PRESETS["embedded"]
     sampling = {
@@ -34,7 +36,7 @@ def one_seed(seed: int, train_prompts: int, heldout_prompts: int, folder: Path) 
         nonlocal clock
         seconds[name], clock = time.monotonic() - clock, time.monotonic()
 
-    train = padlab.load_prompts("train", limit=train_prompts)
+    train = padlab.load_prompts("train", limit=options.train)
     train = padlab.sample_responses(student, train, settings.n, seed=seed, folder=folder / "train", **sampling)
     lap("sample")
     train = padlab.add_rewards(train, teacher, folder=folder / "train")
@@ -45,14 +47,16 @@ def one_seed(seed: int, train_prompts: int, heldout_prompts: int, folder: Path) 
         loss="ppd",
         alpha=settings.alpha,
         beta=settings.beta,
-        learning_rate=settings.learning_rate,
-        num_train_epochs=settings.epochs,
+        learning_rate=options.rate,
+        num_train_epochs=options.epochs,
+        token_kd=options.token_kd,
+        teacher=teacher,
         gradient_accumulation_steps=settings.prompts_per_step,
         seed=seed,
         folder=folder / "distill",
     )
     lap("train")
-    heldout = padlab.load_prompts("heldout", limit=heldout_prompts)
+    heldout = padlab.load_prompts("heldout", limit=options.heldout)
     fresh = [
         padlab.fresh_samples(
             m, teacher, heldout, settings.n, seed=1000 + seed, folder=folder / f"fresh-{k}", **sampling
@@ -77,16 +81,22 @@ def main() -> None:
     parser.add_argument("--heldout", type=int, default=96)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("bench-out/embedded_ppd"))
+    preset = padlab.PRESETS["embedded"]
+    parser.add_argument("--epochs", type=float, default=preset.epochs)
+    parser.add_argument("--rate", type=float, default=preset.learning_rate)
+    parser.add_argument("--token-kd", type=float, default=preset.token_kd, help="weight of token-level distillation")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    settings = padlab.PRESETS["embedded"]
-    print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}")
-    print(f"{options.train} training prompts, {options.heldout} held-out prompts, {settings}")
+    asked = {k: v for k, v in vars(options).items() if k not in ("seeds", "folder", "threads")}
+    print(machine(options.threads))
+    print(", ".join(f"{k} {v:g}" for k, v in asked.items()), preset, sep="\n")
     for seed in options.seeds:
         done = options.folder / f"seed-{seed}" / "result.json"
         if not done.exists():
-            write_json(done, one_seed(seed, options.train, options.heldout, done.parent))
+            write_json(done, {"asked": asked, **one_seed(seed, options, done.parent)})
         result = json.loads(done.read_text(encoding="utf-8"))
+        if result["asked"] != asked:
+            raise SystemExit(f"{done} was made with {result['asked']}; give another --folder")
         print(f"\nseed {seed}  " + "  ".join(f"{k} {v:.0f} s" for k, v in result["seconds"].items()))
         for name, m in result["measures"].items():
             share = f"{(m['after'] / m['before'] - 1):+.0%}" if name == "jsd" else ""

@@ -8,11 +8,13 @@ time goes to is printed last, by a profile of one more pass.
 """
 
 import time
+from unittest import mock
 
 import torch
 from _measure import bandwidth, block_weights, keep_row, matrix_rate, side_by_side, speed_options
 
 import padlab
+from padlab.lm import generate
 from padlab.lm.chat import encode_chat
 from padlab.lm.generate import stop_ids
 
@@ -36,26 +38,41 @@ def generated(model, prompt_ids, n, count, at_once):
     return found
 
 
-KINDS = {  # what an operation of torch counts as; the first that fits
-    "matrix products": ("mm", "linear", "matmul"),
-    "attention": ("scaled_dot_product",),
-    "choosing tokens": ("softmax", "topk", "sort", "cumsum", "searchsorted", "gather"),
-    "copies": ("copy_", "cat", "index", "clone", "contiguous"),
-}
-
-
-def print_profile(run) -> None:
-    """Shares of the time in kinds of operations; the rest is element-wise work (norms, positions) and Python."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+def print_profile(model, run) -> None:
+    """Shares of one more pass: prefill, decoding (of it matrix products and attention), choosing tokens, the rest."""
+    step = model.model.forward
+    model.model.forward = lambda *args, **more: labelled("model", step)(*args, **more)
+    with (
+        mock.patch.object(generate, "choose", labelled("choosing", generate.choose)),
+        mock.patch.object(generate, "_prefill", labelled("prefill", generate._prefill)),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
+    ):
         start = time.perf_counter()
         run()
         seconds = time.perf_counter() - start
-    shares = dict.fromkeys([*KINDS, "element-wise", "Python"], 0.0)
-    for event in profile.key_averages():
-        kind = next((k for k, parts in KINDS.items() if any(part in event.key for part in parts)), "element-wise")
-        shares[kind] += 1e-6 * event.self_cpu_time_total / seconds
-    shares["Python"] = max(0.0, 1 - sum(shares.values()))
-    print(f"  profile of {seconds:.1f} s: " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
+    del model.model.forward
+    found = {event.key: event for event in profile.key_averages()}
+
+    def share(*names: str) -> float:
+        return 1e-6 * sum(found[n].cpu_time_total for n in names if n in found) / seconds
+
+    products, attention = share("aten::mm", "aten::addmm"), share("aten::scaled_dot_product_attention")
+    prefill, both, choosing = share("prefill"), share("model"), share("choosing")
+    print(
+        f"  profile of {seconds:.1f} s: prefill {prefill:.0%}, decoding {both - prefill:.0%}, choosing {choosing:.0%}, "
+        f"the rest {1 - both - choosing:.0%}; in prefill and decoding: matrix products {products:.0%}, attention "
+        f"{attention:.0%}, the rest (norms, positions, cache, Python) {both - products - attention:.0%}"
+    )
+
+
+def labelled(name, function):
+    """The function under a name of its own in the profile."""
+
+    def run(*args, **more):
+        with torch.profiler.record_function(name):
+            return function(*args, **more)
+
+    return run
 
 
 def real_tokens(rows, stops) -> int:
@@ -66,7 +83,7 @@ def real_tokens(rows, stops) -> int:
 def main() -> None:
     """Tokens per second of each way."""
     options = speed_options(__doc__, shapes=False, prompts=32, n=4, tokens=64, repeats=3)
-    model, _ = padlab.load_pair("embedded")
+    model, _ = padlab.load_pair("embedded", device="cpu", dtype="float32")
     stops = stop_ids(model.model, model.tokenizer)
     prompts = padlab.load_prompts("train", limit=options.prompts)
     ids = [encode_chat(model.tokenizer, text) for text in prompts["prompt"]]
@@ -97,7 +114,7 @@ def main() -> None:
     step = max(4e-9 * weights / bandwidth(), 2e-9 * weights * rows / matrix_rate(rows=rows))
     share = rates["padlab"] * step / rows
     print(f"  floor: {rows / step:.0f} tokens/s for {rows} rows in float32; padlab reaches {share:.0%}")
-    print_profile(ours)
+    print_profile(model, ours)
 
 
 if __name__ == "__main__":

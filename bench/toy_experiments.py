@@ -11,6 +11,7 @@ are kept per seed; without a name all run; the same command again computes only 
 """
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -65,12 +66,12 @@ class Judge:
         self.table = candidates(teacher, student, prompts(256, seed=seed, heldout=True), 4, 1000 + seed)
         self.truth = truth(self.table)
 
-    def __call__(self, student, alpha: float = PRESET.alpha) -> dict[str, float]:
+    def __call__(self, student, alpha: float = PRESET.alpha, standardise: bool = False) -> dict[str, float]:
         """Quality of fresh samples; agreement on the untrained student's samples."""
         fresh = padlab.sample_responses(student, self.table["prompt"], 4, seed=99, **SAMPLING)
         ours = padlab.add_rewards(self.table, student, "student_reward")["student_reward"]
-        rewards, chosen = self.table["teacher_reward"], self.table["selection_prob"]
-        wanted = [padlab.calibrate([r], [p], alpha)[0].tolist() for r, p in zip(rewards, chosen, strict=True)]
+        said = zip(self.table["teacher_reward"], self.table["selection_prob"], strict=True)
+        wanted = [padlab.calibrate(r, p, alpha, standardise=standardise).tolist() for r, p in said]
         found = {"quality": float(np.mean(truth(fresh)))}
         for name, reference in zip(self.measures[1:], (self.truth, wanted), strict=True):
             taus = [agreement_of(a, b)["kendall_tau"] for a, b in zip(ours, reference, strict=True)]
@@ -87,6 +88,17 @@ def candidates(teacher, student, asked, n, seed, temperature=1.0, **scoring):
     """Samples of the student with the teacher's rewards and selection probabilities."""
     table = padlab.sample_responses(student, asked, n, seed=seed, temperature=temperature, **SAMPLING)
     return padlab.add_selection_probs(padlab.add_rewards(table, teacher, **scoring), teacher, ask=question)
+
+
+def widened(table):
+    """The teacher's rewards of each prompt on the scale of its log selection probabilities; same order."""
+
+    def one(row):
+        reward, said = np.array(row["teacher_reward"]), np.log(np.maximum(row["selection_prob"], 1e-38))
+        factor = said.std() / reward.std() if reward.std() > 0 else 1.0
+        return {"teacher_reward": (reward.mean() + factor * (reward - reward.mean())).tolist()}
+
+    return table.map(one)
 
 
 def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, float]]:
@@ -120,12 +132,13 @@ def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, floa
             for rate, kd in ((1e-3, 0.0), (3e-4, 0.0), (1e-4, 0.0), (1e-3, 1.0))
         },
         "scale": lambda: {  # does selection help by what it says, or by being on a wider scale?
-            f"alpha {a:g}{', one scale' * one}, beta {b:g}": judge(train(table, alpha=a, beta=b, standardise=one), a)
-            for a, one in ((0.0, False), (PRESET.alpha, True), (1.0, True), (PRESET.alpha, False))
-            for b in (10.0, 30.0, 100.0)
+            "likelihood": judge(train(table, alpha=0.0), 0.0),
+            "likelihood, as wide as selection": judge(train(widened(table), alpha=0.0), 0.0),
+            "selection, as narrow as likelihood": judge(train(table, alpha=1.0, standardise=True), 1.0, True),
+            "selection": judge(train(table, alpha=1.0), 1.0),
         },
         "reduction": lambda: {
-            f"{kind}, alpha {a:g}": judge(train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind))
+            f"{kind}, alpha {a:g}": judge(train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind), a)
             for kind, beta in (("mean", PRESET.beta), ("sum", PRESET.beta / LENGTH))  # p_sel weighs less beside sums
             for a in (0.0, PRESET.alpha)
         },
@@ -180,7 +193,8 @@ def _rounds(teacher, student, asked, settings, count, n, **more):
 
 def read_or_run(kept: Path, world: str, run: Callable[[], dict]) -> dict[str, dict[str, float]]:
     """One result, from its file if models and settings are the same."""
-    settings = {"models": [m.describe() for m in padlab.load_pair(world)], "preset": str(PRESET), "budget": BUDGET}
+    settings = {"models": [m.describe() for m in padlab.load_pair(world)], "preset": str(PRESET)}
+    settings["script"] = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     if kept.exists():
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["settings"] == settings:

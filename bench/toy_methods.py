@@ -1,6 +1,6 @@
 """Baselines in the toy world with a learning rate of their own each: is PPD better, or was only its rate better?
 
-    python bench/toy_methods.py [--seeds 10] [--worlds toy toy-aligned] [--rates 1e-4 3e-4 1e-3]
+    python bench/toy_methods.py [--seeds 10] [--worlds toy toy-aligned] [--rates 3e-5 1e-4 3e-4 1e-3]
 
 Every method at every rate, at equal budget (`padlab.compare_baselines`). Each method's rate is the one with the best
 true quality of fresh samples on the second half of the seeds; what is printed is measured on the first half. Seeds
@@ -46,7 +46,7 @@ def report(world: str, found: dict[float, list[dict]]) -> None:
     print(f"\n{world}: {half} seeds, rates chosen on other seeds")
     print("  before: " + ", ".join(f"{k} {values('before', some, k, first).mean():.3f}" for k in MEASURES))
     for m in methods:
-        line = f"  {m:9} rate {rates[m]:g}"
+        line = f"  {m:9} rate {rates[m]:g}{' (end of the grid)' * (rates[m] in (min(found), max(found)))}"
         for measure in MEASURES:
             after, start = (values(who, rates[m], measure, first) for who in (m, "before"))
             mean, width = interval(after - start)
@@ -62,10 +62,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--worlds", nargs="+", default=["toy", "toy-aligned"])
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
+    parser.add_argument("--rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3])
     parser.add_argument("--folder", type=Path, default=Path("bench-out/toy"))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    if options.seeds < 4:
+        parser.error("at least 4 seeds: half of them choose the rates, the other half give the intervals")
     print(machine(options.threads))
     torch.set_num_threads(options.threads)
     start = time.monotonic()

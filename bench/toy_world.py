@@ -35,7 +35,8 @@ def figures(teacher, student) -> dict[str, np.ndarray]:
 
 
 def loop_seconds(teacher, student) -> dict[str, float]:
-    """Seconds of each phase on 64 prompts, n = 4; evaluation is before and after, on 64 held-out prompts."""
+    """Seconds of each phase on 64 prompts, n = 4; evaluation is before and after: fresh samples on 64
+    held-out prompts, agreement on as many prompts."""
     seconds, start = {}, time.perf_counter()
 
     def lap(name: str) -> None:

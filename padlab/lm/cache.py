@@ -49,6 +49,8 @@ class RoomyLayer(DynamicLayer):
         self.buffers = tuple(chosen)
         self._show()
 
+    reorder_cache = batch_select_indices  # every kind of layer has it, and it repeats rows as well
+
     def append_rows(self, other: RoomyLayer) -> None:
         """Put another layer's rows below; the shorter of the two is moved right, with zeros before it, to be masked."""
         if self.buffers is not None:

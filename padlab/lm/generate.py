@@ -17,11 +17,12 @@ from torch import Tensor
 
 from padlab.lm.cache import RoomyLayer, roomy_cache
 from padlab.lm.chat import control_tokens, end_of_turn_id
+from padlab.lm.logprobs import OVERFLOW
 
 FULL = 7 / 8  # finished rows leave the batch when no larger share is alive; each time, the cache is copied
 NUCLEUS_FIRST = (64, 512)  # look for the nucleus among so many top tokens before sorting the whole vocabulary
-PADDED = 1.1  # prompts are prefilled in groups that are padded to so many times their tokens at most ...
-ENOUGH = 256  # ... once they have so many: less would leave the matrix products idle
+PADDING = 0.1  # prompts are prefilled in groups with so much padding per token at most ...
+ENOUGH = 256  # ... or, up to so many tokens, as much padding: less would leave the matrix products idle
 
 
 def stop_ids(model: Any, tokenizer: Any) -> set[int]:
@@ -68,7 +69,7 @@ def generate_rows(
     counts = torch.tensor([len(u) for u in uniforms])
     cache, mask, logits = _prefill(model, [prompt_ids[k] for k in order], max_new_tokens)
     owner = torch.repeat_interleave(torch.arange(len(counts)), counts).to(logits.device)
-    cache.batch_select_indices(owner)
+    cache.reorder_cache(owner)
     mask, logits = mask[owner], logits[owner]
     draws = torch.from_numpy(np.concatenate(uniforms)).to(logits.device)
     stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=logits.device)
@@ -78,6 +79,8 @@ def generate_rows(
     alive = torch.arange(len(owner), device=logits.device)
     live = torch.ones_like(blank)
     for step in range(max_new_tokens):
+        if torch.isnan(logits.sum()):
+            raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {OVERFLOW}")
         logits[:, banned] = -torch.inf
         logits[blank.nonzero(), stops] = -torch.inf
         token = choose(logits / temperature, top_p, draws[alive, step])
@@ -91,7 +94,7 @@ def generate_rows(
             break
         if int(live.sum()) <= FULL * len(live):
             going = live.nonzero().squeeze(-1)
-            cache.batch_select_indices(going)
+            cache.reorder_cache(going)
             alive, mask, token, blank, live = (x[going] for x in (alive, mask, token, blank, live))
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         logits = model(
@@ -165,15 +168,16 @@ def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]], room: int) -> tupl
 
 
 def alike(prompt_ids: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
-    """Prompts, shortest first, in groups that need little padding; a group has ENOUGH tokens before it is closed.
+    """Prompts, shortest first, in groups that need little padding; small groups are let grow, as far as that is cheap.
 
-    >>> [len(group) for group in alike([[1] * 50] * 8 + [[1] * 200] * 2)]
-    [8, 2]
+    >>> [len(group) for group in alike([[1] * 50] * 8 + [[1] * 200] * 2 + [[1] * 2000])]
+    [8, 2, 1]
     """
     groups: list[list[Sequence[int]]] = [[]]
     for ids in prompt_ids:
         real = sum(map(len, groups[-1]))
-        if real >= ENOUGH and len(ids) * (len(groups[-1]) + 1) > PADDED * (real + len(ids)):
+        padding = len(ids) * len(groups[-1]) - real
+        if padding > ENOUGH or (real >= ENOUGH and padding > PADDING * (real + len(ids))):
             groups.append([])
         groups[-1].append(ids)
     return groups

@@ -175,15 +175,22 @@ def _why_alone(model: Any) -> str:
 
     prompt, last = ordinary(1, 2, 3), ordinary(7, 6, 5, 4)
     sample, others = [ordinary(5, 6, 7), ordinary(8, 9), last], [ordinary(9, 8, 9), ordinary(4, 4), last]
+    was_training = model.training
+    model.eval()
     try:
         plain, packed = (token_logprobs(model, make_batch([prompt], [sample], share)) for share in (False, True))
         beside_others = token_logprobs(model, make_batch([prompt], [others], True))
+    except torch.OutOfMemoryError:  # says nothing about the mask
+        raise
     except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:
         return f"it does not take our attention mask: {str(error)[:80]}"
+    finally:
+        model.train(was_training)
     if not torch.allclose(packed[-1], beside_others[-1], atol=1e-4):
         return "in one row, responses would see one another"
-    near = {"atol": 3e-4} if model.dtype == torch.float32 else {"atol": 0.2, "rtol": 0.05}
-    return "" if torch.allclose(plain, packed, **near) else "in one row, log-probabilities differ"
+    apart = (plain - packed).abs()
+    near = apart.max() < 3e-4 if model.dtype == torch.float32 else apart[plain != 0].mean() < 0.1
+    return "" if near else "in one row, log-probabilities differ"
 
 
 def _inputs(model: Any, batch: TokenBatch | TreeBatch) -> dict[str, Any]:

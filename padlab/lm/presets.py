@@ -19,6 +19,7 @@ class Preset:
         learning_rate, epochs, prompts_per_step: training.
         lora: True = LoRA r 16 on all linear layers, False = full fine-tuning.
         alpha: weight of the selection probability in the calibrated reward, 0 to 1.
+        token_kd: weight of token-level distillation beside the preference loss, >= 0; the method has none.
         beta: scale from nats/token to scores.
         settings_from: the source of these settings.
     """
@@ -36,6 +37,7 @@ class Preset:
     prompts_per_step: int = 4
     lora: bool = True
     alpha: float = 0.0
+    token_kd: float = 0.0
     beta: float = 10.0
     settings_from: str = ""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 METHODS = ("sft", "token_kd", "dpo", "simpo", "vpd", "ppd")
 PAIRED = ("dpo", "simpo")  # these read the teacher's best and worst response only
-COLUMNS = ("responses", "response_ids", "finished", "teacher_reward")
+COLUMNS = ("responses", "response_ids", "finished")
 
 
 def compare_baselines(
@@ -73,19 +73,16 @@ def compare_baselines(
     tables = {"student": _table(student, teacher, prompts, n, seed, alpha, sampling, asking, _in(place, "student"))}
     if "sft" in methods:
         tables["teacher"] = _table(teacher, teacher, prompts, n, seed, 0.0, sampling, asking, _in(place, "teacher"))
-    if set(methods) & set(PAIRED):
-        tables["pair"] = best_and_worst(tables["student"], alpha, training.get("standardise", False))
     budget = epochs * response_tokens(tables["student"])
     rows = [{"method": "none", "tokens": 0, **evaluate(student)}]
     for method in methods:
-        table = tables["teacher" if method == "sft" else "pair" if method in PAIRED else "student"]
-        settings = {
-            "seed": seed,
-            "alpha": 0.0 if method == "sft" else alpha,
-            **training,
-            **(each or {}).get(method, {}),
-        }
-        settings |= {"loss": method, "teacher": teacher if method == "token_kd" else None}
+        table = tables["teacher" if method == "sft" else "student"]
+        settings = {"alpha": alpha, **training, **(each or {}).get(method, {})}
+        if method in PAIRED:  # the table then holds what the pair was chosen by
+            table = best_and_worst(table, settings["alpha"], settings.get("standardise", False))
+        if method in (*PAIRED, "sft"):
+            settings |= {"alpha": 0.0, "standardise": False}
+        settings |= {"seed": seed, "loss": method, "teacher": teacher if method == "token_kd" else None}
         passes = budget / response_tokens(table)
         trained = distill(student, table, num_train_epochs=passes, folder=_in(place, method), **settings)
         rows.append({"method": method, "tokens": round(budget), **evaluate(trained)})
@@ -93,25 +90,21 @@ def compare_baselines(
 
 
 def best_and_worst(table: Dataset, alpha: float = 0.0, standardise: bool = False) -> Dataset:
-    """The table with two responses per prompt: the one with the highest calibrated reward, then the lowest."""
+    """Per prompt the response with the highest calibrated reward, then the lowest; `teacher_reward` holds these."""
     kept = []
     for entry in table:
         chosen = entry["selection_prob"] if alpha > 0 else None
         reward = calibrate(entry["teacher_reward"], chosen, alpha, standardise=standardise)
         places = [int(reward.argmax()), int(reward.argmin())]
-        share = {} if chosen is None else {"selection_prob": _renormalised([chosen[k] for k in places])}
         columns = {c: [entry[c][k] for k in places] for c in COLUMNS if entry.get(c) is not None}
-        kept.append({"prompt": entry["prompt"], "response_tokenizer": entry["response_tokenizer"], **columns, **share})
+        columns["teacher_reward"] = [float(reward[k]) for k in places]
+        kept.append({"prompt": entry["prompt"], "response_tokenizer": entry["response_tokenizer"], **columns})
     return check_candidates(kept)
 
 
 def response_tokens(table: Dataset) -> int:
     """Response tokens of a sampled table, one pass."""
     return sum(len(ids) for row in table["response_ids"] for ids in row)
-
-
-def _renormalised(values: list[float]) -> list[float]:
-    return [v / sum(values) for v in values] if sum(values) > 0 else [1 / len(values)] * len(values)
 
 
 def _table(writer, teacher, prompts, n, seed, alpha, sampling, asking, folder) -> Dataset:

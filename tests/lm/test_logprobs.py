@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+import padlab
 from padlab.lm import logprobs as module
 from padlab.lm.batches import make_batch, make_tree
 from padlab.lm.head import apply_head, head_is_known, picked_logprobs
@@ -59,6 +60,20 @@ def test_the_fast_ways_are_taken_on_these_families(model):
 def test_sixteen_bit_weights_share_rows_too():
     """Their log-probabilities are coarser, which is no reason to think that responses see one another."""
     assert can_share(build("llama").to(torch.bfloat16))
+
+
+def test_sixteen_bits_do_not_hide_wrong_positions(monkeypatch):
+    model, whole = padlab.load_pair("toy")[0].model.to(torch.bfloat16), module._inputs
+    assert can_share(model)
+
+    def stretched(*arguments):
+        inputs = whole(*arguments)
+        ids = inputs["input_ids"]
+        return {**inputs, "position_ids": torch.arange(ids.shape[1])[None].expand_as(ids)}
+
+    monkeypatch.setattr(module, "_inputs", stretched)
+    monkeypatch.setattr(module, "_alone", {})
+    assert not can_share(model)
 
 
 def test_a_model_that_ignores_the_mask_gets_rows_of_its_own(monkeypatch, capsys):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, Gemma2Config, Lfm2Config
 
 from padlab.lm import generate
 from padlab.lm.chat import control_tokens, encode_chat
@@ -83,6 +84,37 @@ def test_agrees_with_a_plain_loop(tiny):
         found = sample_responses(model, PROMPTS[:5], n=2, max_new_tokens=8, seed=11, **warm)["response_ids"]
         expected = [[plain_draw(model, p, k, 11, 8, **warm) for k in range(2)] for p in PROMPTS[:5]]
         assert found[:] == expected
+
+
+@pytest.mark.parametrize("family", ["gemma2", "lfm2"])
+def test_caches_that_forget_or_hold_states_draw_what_a_plain_loop_draws(tiny, family):
+    """Sliding windows shorter than prompt and response, convolution states; rows end at different steps."""
+    model = of_family(tiny[1], family)
+    prompts = ["Hi", "Tell me a story about a bird.", "Why?"]
+    table = sample_responses(model, prompts, n=4, max_new_tokens=60, seed=2, temperature=3.0)
+    for prompt, row in zip(prompts, table["response_ids"], strict=True):
+        assert row == [plain_draw(model, prompt, k, 2, 60, temperature=3.0) for k in range(4)]
+    assert len({len(ids) for row in table["response_ids"] for ids in row}) > 1
+
+
+def of_family(tiny, family):
+    """Random weights of another architecture under tiny's tokenizer."""
+    size = {"vocab_size": len(tiny.tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}  # fmt: skip
+    config = {
+        "gemma2": lambda: Gemma2Config(**size, head_dim=16, sliding_window=5),
+        "lfm2": lambda: Lfm2Config(**size, layer_types=["conv", "full_attention"]),
+    }[family]()
+    torch.manual_seed(0)
+    network = AutoModelForCausalLM.from_config(config).eval()
+    return LanguageModel(network, tiny.tokenizer, family, "random")
+
+
+def test_logits_that_are_not_finite_are_refused(tiny):
+    broken = LanguageModel(copy.deepcopy(tiny[1].model), tiny[1].tokenizer, "broken", "")
+    broken.model.model.norm.weight.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"logits are not finite.*dtype='float32'"):
+        sample_responses(broken, ["Hi"], n=2, max_new_tokens=3)
 
 
 def test_prefilling_in_groups_of_like_length_changes_nothing(tiny, monkeypatch):

@@ -1,8 +1,12 @@
 """Baselines at equal budget: tokens seen, what each method reads, and one table."""
 
+import numpy as np
 import pytest
+import torch
 
 import padlab
+from padlab.phases.examples import training_examples
+from padlab.phases.trainer import PADConfig
 from padlab.study import baselines as module
 from padlab.study.baselines import METHODS, best_and_worst, compare_baselines, response_tokens
 
@@ -47,8 +51,33 @@ def test_best_and_worst_by_calibrated_reward():
     assert best_and_worst(table)["responses"] == [["a", "c"]]
     chosen = best_and_worst(table, alpha=1.0)
     assert chosen["responses"] == [["c", "a"]]
-    assert chosen["selection_prob"][0] == pytest.approx([0.75, 0.25])
+    assert chosen["teacher_reward"][0] == pytest.approx(np.log([0.6, 0.2]).tolist())
     assert chosen["response_ids"] == [[[3], [1]]]
+
+
+def test_a_pairs_first_is_better_by_what_chose_it(models, monkeypatch):
+    """Also where reward and selection disagree: calibrated again over two responses, they would cancel."""
+    seen = {}
+
+    def given(student, table, **settings):
+        seen[settings["loss"]] = training_examples(student, table, PADConfig(**pad_fields(settings)))
+        return student
+
+    def pad_fields(settings):
+        return {k: v for k, v in settings.items() if k in ("loss", "alpha", "beta", "standardise")}
+
+    def asked(table, *_, **__):
+        turned = [list(torch.softmax(-torch.tensor(r), 0)) for r in table["teacher_reward"]]
+        return table.add_column("selection_prob", [[float(p) for p in row] for row in turned])
+
+    monkeypatch.setattr(module, "distill", given)
+    monkeypatch.setattr(module, "add_selection_probs", asked)
+    more = {**SETTINGS, "alpha": 0.4, "standardise": True, "each": {"dpo": {"alpha": 0.6}}}
+    compare_baselines(models[1], models[0], PROMPTS, lambda s: {}, methods=["dpo", "simpo"], **more)
+    for examples in seen.values():
+        assert all(e["teacher_scores"][0] > e["teacher_scores"][1] for e in examples)
+    firsts = [[e["response_ids"][0] for e in seen[loss]] for loss in ("dpo", "simpo")]
+    assert all(a != b for a, b in zip(*firsts, strict=True))  # 0.6 and 0.4 lie on either side of a tie
 
 
 def test_unknown_methods_are_named(models):
