@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     distill = _stage(commands, "distill", _distill, "phase 3: train the student")
     distill.add_argument("--loss", choices=("ppd", "vpd"), default="ppd")
     distill.add_argument("--divergence", choices=("js", "forward_kl", "reverse_kl", "released"), default="js")
-    for flag in ("--alpha", "--beta", "--learning-rate", "--epochs"):
+    for flag in ("--alpha", "--beta", "--learning-rate", "--epochs", "--token-kd"):
         distill.add_argument(flag, type=float, help="default: the preset's")
     distill.add_argument("--full", action="store_true", help="train all weights instead of LoRA")
     distill.add_argument("--seed", type=int, default=0)
@@ -144,18 +144,16 @@ def _distill(options) -> None:
 
     table = load_table(options.run / "candidates.jsonl")
     preset = _preset(_model_choice(options.run)["preset"])
-    settings = {
-        "loss": options.loss,
-        "divergence": options.divergence,
-        "alpha": preset.alpha if options.alpha is None else options.alpha,
-        "beta": preset.beta if options.beta is None else options.beta,
-        "learning_rate": preset.learning_rate if options.learning_rate is None else options.learning_rate,
-        "num_train_epochs": preset.epochs if options.epochs is None else options.epochs,
-        "gradient_accumulation_steps": preset.prompts_per_step,
-        "seed": options.seed,
-    }
+    settings = {name: getattr(options, name) for name in ("loss", "divergence", "seed")}
+    settings["gradient_accumulation_steps"] = preset.prompts_per_step
+    for flag in ("alpha", "beta", "learning_rate", "epochs", "token_kd"):
+        given = getattr(options, flag)
+        settings["num_train_epochs" if flag == "epochs" else flag] = getattr(preset, flag) if given is None else given
     full = options.full or not preset.lora
-    _, student = _pair(options.run)
+    teacher, student = _pair(options.run)
+    if options.token_kd is None and teacher.tokenizer_hash() != student.tokenizer_hash():
+        settings["token_kd"] = 0.0  # tokens of two tokenizers cannot be compared
+    settings["teacher"] = teacher if settings["token_kd"] else None
     trained = padlab.distill(student, table, peft_config=None if full else "auto", folder=options.run, **settings)
     _replace_student(options.run, trained)
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]

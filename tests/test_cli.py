@@ -1,9 +1,13 @@
 """The command line: one whole run on the tiny pair, messages, exit statuses."""
 
 import json
+import shutil
+import sys
 
 import pytest
 
+import padlab
+from padlab import cli
 from padlab.cli import main
 
 
@@ -20,6 +24,20 @@ def run(tmp_path_factory):
     for stage in stages:
         assert main(stage) == 0, stage
     return folder
+
+
+def test_token_level_distillation_from_the_command_line(run, tmp_path, capsys, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints"))
+    assert main(["distill", str(copy), "--token-kd", "1"]) == 1
+    assert "token_kd needs one tokenizer for both" in capsys.readouterr().err
+    seen = {}
+    monkeypatch.setattr(cli.padlab, "distill", lambda *_, **settings: seen.update(settings) or sys.exit(0))
+    monkeypatch.setattr(padlab.LanguageModel, "tokenizer_hash", lambda self: "one")
+    with pytest.raises(SystemExit):
+        main(["distill", str(copy), "--token-kd", "0.5"])
+    assert seen["token_kd"] == 0.5
+    assert seen["teacher"] is not None
 
 
 def test_all_stages_leave_their_files(run):
@@ -99,8 +117,6 @@ def test_evaluation_uses_what_was_sampled_and_trained(run):
 
 
 def test_full_training_leaves_no_old_adapter(run, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     shutil.rmtree(copy / "checkpoints")
