@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import re
 import shutil
 import sys
 import time
@@ -11,6 +13,8 @@ from typing import Any
 
 NOTEBOOK = "00_quickstart.ipynb"
 CELL_TIMEOUT = 1800  # seconds
+WIDGET = "application/vnd.jupyter.widget-view+json"
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$`])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)", re.DOTALL)  # $$...$$, $...$
 
 
 def notebook_folder() -> Path:
@@ -92,24 +96,39 @@ def execute(notebook: Any, folder: Path) -> None:
     )
     with _this_python_as_kernel(folder):
         client.execute()
+    for cell in notebook.cells:  # progress bars of other libraries, which show nothing without a running kernel
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
 
 
 def write_html(notebook: Any, path: Path) -> Path:
-    """A page that needs nothing else: figures inside, no scripts from elsewhere."""
+    """A page that needs nothing else: figures inside, formulas as MathML, no scripts from elsewhere."""
     from nbconvert import HTMLExporter
 
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = FORMULA.sub(_mathml, cell.source)
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
     style = (
         "body{max-width:60rem;margin:2rem auto;padding:0 1rem;font:16px/1.5 system-ui,sans-serif}"
         "pre{white-space:pre-wrap;background:#f6f6f6;padding:.6rem;border-radius:4px;font-size:13px}"
-        "img{max-width:100%}table{border-collapse:collapse}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd}"
+        "img{max-width:100%}.anchor-link{display:none}math[display=block]{margin:1rem 0;font-size:1.15em}"
+        "table{border-collapse:collapse}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd}"
     )
     head = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>padlab</title><style>{style}</style></head>'
     )
     path.write_text(f"{head}<body>{body}</body></html>", encoding="utf-8")
     return path
+
+
+def _mathml(found: re.Match) -> str:
+    from latex2mathml.converter import convert
+
+    block, inline = found.groups()
+    return convert(block or inline, display="block" if block else "inline")
 
 
 def _set_preset(notebook: Any, preset: str) -> None:

@@ -20,10 +20,18 @@ def test_runs_on_the_tiny_pair(path, tmp_path, capsys):
     assert not re.search(r"<(script|link)[^>]+(src|href)=.http", html), "the page must need nothing else"
     alts = re.findall(r"<img[^>]*>", html)
     assert all(re.search(r'alt="[^"]{15,}"', tag) for tag in alts), "every figure needs its alt text"
+    dollars = markdown(path)
+    assert html.count("<math") == dollars.count("$$") / 2 + dollars.replace("$$", "").count("$") / 2
+    assert not re.search(r"\\(frac|sum|log)\b", html), "formulas are drawn, not shown as they are written"
+    assert "it/s]" not in html, "bars that stand still"
     assert str(page) in said.out
     executed = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
     assert "widgets" not in executed.metadata
     assert not [p for p in page.parent.iterdir() if p.suffix not in (".ipynb", ".html")], "nothing else is left behind"
+
+
+def markdown(path):
+    return "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
