@@ -154,7 +154,7 @@ def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]], room: int) -> tupl
     """Prompts, shortest first, through the model once: (cache, attention mask, logits of the next token)."""
     longest = len(prompt_ids[-1])
     cache = roomy_cache(model.config, longest + room)
-    joins = all(isinstance(layer, RoomyLayer) for layer in cache.layers)
+    joins = bool(cache.layers) and all(isinstance(layer, RoomyLayer) for layer in cache.layers)
     masks, logits = [], []
     for group in alike(prompt_ids) if joins else [prompt_ids]:
         part = roomy_cache(model.config, longest + room) if joins else cache
