@@ -7,12 +7,15 @@ Budget: the same prompts, and as many response tokens seen as PPD sees in its ep
 --aside on training prompts 386 to 449 instead, for choosing settings): agreement with the teacher on the untrained
 student's samples; the teacher's reward of fresh samples; win rate of fresh samples against the untrained student's
 (teacher with judge, both orders); with --judged the agreement of the student's own reward with a strong judge's order
-(AlpacaEval: prompts, `responses`, `gpt4_preference`), tau per prompt. Everything is kept; the same command goes on.
+(AlpacaEval: prompts, `responses`, `gpt4_preference`), tau per prompt. One rate for all methods, so a method may be
+behind for its rate alone. Everything is kept; the same command goes on.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,8 @@ from padlab.study.baselines import best_and_worst, response_tokens
 
 PRESET = padlab.PRESETS["embedded"]
 SAMPLING = {"temperature": PRESET.temperature, "top_p": PRESET.top_p, "max_new_tokens": PRESET.max_new_tokens}
+WIN_RATE = "win rate"
+JUDGED, CUT = 64, 96  # prompts of the judged file, tokens of its responses
 METHODS = {  # name -> (table it reads, settings)
     "ppd": ("student", {"loss": "ppd"}),
     "ppd alpha 0.5": ("asked", {"loss": "ppd", "alpha": 0.5}),
@@ -54,7 +59,7 @@ def tables_of(teacher, student, methods, prompts, seed: int, folder: Path) -> di
     return tables
 
 
-def measure(student, teacher, before, judged, seed: int, folder: Path) -> dict[str, np.ndarray]:
+def measure(student, teacher, before, seed: int, folder: Path) -> dict[str, np.ndarray]:
     """Name -> one number per prompt. `before` holds the untrained student's samples."""
     prompts = before["prompt"]
     ranked = padlab.rank_agreement(student, teacher, before, beta=PRESET.beta)
@@ -64,16 +69,26 @@ def measure(student, teacher, before, judged, seed: int, folder: Path) -> dict[s
             for p, new, old in zip(prompts, fresh.table["responses"], before["responses"], strict=True)]  # fmt: skip
     known = [k for k, row in enumerate(rows) if all(text.strip() for text in row["responses"])]
     asked = padlab.add_selection_probs([rows[k] for k in known], teacher)
-    found["win rate"] = np.full(len(rows), np.nan)
-    found["win rate"][known] = [p[0] for p in asked["selection_prob"]]
-    if judged is not None:
-        ours = padlab.add_rewards(judged, student, "student_reward")
-        pairs = zip(ours["student_reward"], ours["truth"], strict=True)
-        found["tau with judge"] = np.array([agreement_of(a, b)["kendall_tau"] for a, b in pairs])
+    found[WIN_RATE] = np.full(len(rows), np.nan)
+    found[WIN_RATE][known] = [p[0] for p in asked["selection_prob"]]
     return found
 
 
-def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+def agreement_with_judge(student, judged) -> dict[str, np.ndarray]:
+    """Kendall tau of the student's own reward with the strong judge's order, per prompt."""
+    ours = padlab.add_rewards(judged, student, "student_reward")
+    pairs = zip(ours["student_reward"], ours["truth"], strict=True)
+    return {"tau with judge": np.array([agreement_of(a, b)["kendall_tau"] for a, b in pairs])}
+
+
+def read_or_measure(path: Path, run: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Measures from their file, or measured now and written there."""
+    if not path.exists():
+        write_json(path, {k: np.asarray(v, float).tolist() for k, v in run().items()})
+    return {k: np.array(v, float) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, np.ndarray]]:
     """Every method's measures for one seed, those of earlier calls read from the folder."""
     teacher, student = padlab.load_pair("embedded")
     folder = options.folder / f"seed-{seed}"
@@ -82,11 +97,10 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, list
     asked = asked.select(range(min(options.heldout, len(asked))))
     tables = tables_of(teacher, student, options.methods, train, seed, folder)
     where = f"{'aside' if options.aside else 'heldout'}-{len(asked)}"
-    where += f"-{options.judged.stem}" if options.judged else ""
     before = padlab.sample_responses(
         student, asked, PRESET.n, seed=1000 + seed, folder=folder / f"before-{where}", **SAMPLING
     )
-    judged = options.judged and padlab.check_candidates(judged_file(teacher, options.judged, 64, 96))
+    judged = options.judged and padlab.check_candidates(judged_file(teacher, options.judged, JUDGED, CUT))
     budget, found = options.epochs * response_tokens(tables["student"]), {}
     for method in ("untrained", *options.methods):
         start, trained = time.monotonic(), student
@@ -98,16 +112,39 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, list
                 folder=folder / method, **settings,
             )  # fmt: skip
         place = folder / method / where
-        if not (place / "measures.json").exists():
-            measures = measure(trained, teacher, before, judged, seed, place)
-            write_json(place / "measures.json", {k: np.asarray(v, float).tolist() for k, v in measures.items()})
+        found[method] = read_or_measure(
+            place / "measures.json", partial(measure, trained, teacher, before, seed, place)
+        )
+        if judged is not None:
+            kept = folder / method / f"{options.judged.stem}-{JUDGED}-{CUT}.json"
+            found[method] |= read_or_measure(kept, partial(agreement_with_judge, trained, judged))
         print(f"seed {seed} {method}: {time.monotonic() - start:.0f} s", flush=True)
-        found[method] = json.loads((place / "measures.json").read_text(encoding="utf-8"))
     return found
 
 
+def report(title: str, found: dict[str, dict[str, np.ndarray]], methods: list[str]) -> None:
+    """Per measure the untrained student's value and every method's paired change; PPD against each other method."""
+    print(f"\n{title}: untrained, then changes (win rate: against the untrained student's, 0.5 = none)")
+    for name, values in found["untrained"].items():
+        print(f"  {name:22} untrained {estimate(values)}")
+        for method in methods:
+            after = found[method][name]
+            line = f"    {method:18} {estimate(after if name == WIN_RATE else after - values)}"
+            if method != "ppd" and "ppd" in methods:
+                line += f"   ppd minus this {estimate(found['ppd'][name] - after)}"
+            print(line, flush=True)
+
+
+def over_seeds(found: list[dict[str, dict[str, np.ndarray]]]) -> dict[str, dict[str, np.ndarray]]:
+    """Each measure averaged over the seeds, prompt by prompt: all seeds measure on the same prompts."""
+    return {
+        method: {name: np.array([f[method][name] for f in found]).mean(0) for name in measures}
+        for method, measures in found[0].items()
+    }
+
+
 def main() -> None:
-    """All seeds; per seed and method the paired changes since before training, with 95 % intervals over prompts."""
+    """All seeds; per seed and over seeds the paired changes since before training, 95 % intervals over prompts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
@@ -122,15 +159,12 @@ def main() -> None:
     options = parser.parse_args()
     print(machine(options.threads))
     torch.set_num_threads(options.threads)
+    found = []
     for seed in options.seeds:
-        found = one_seed(seed, options)
-        print(f"\nseed {seed}: untrained, then changes (win rate: against the untrained student's, 0.5 = none)")
-        for name, values in found["untrained"].items():
-            print(f"  {name:22} untrained {estimate(values)}")
-            for method in options.methods:
-                after = np.array(found[method][name])
-                change = estimate(after if name == "win rate" else after - np.array(values))
-                print(f"    {method:18} {change}", flush=True)
+        found.append(one_seed(seed, options))
+        report(f"seed {seed}", found[-1], options.methods)
+    if len(found) > 1:
+        report(f"mean of {len(found)} seeds per prompt", over_seeds(found), options.methods)
 
 
 if __name__ == "__main__":

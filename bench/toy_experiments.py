@@ -6,8 +6,9 @@
 Every run samples from the untrained student, scores and asks the toy teacher, trains on 64 prompts, and is judged on
 256 held-out prompts: true quality of fresh samples, and agreement (Kendall tau) of the student's rewards with the truth
 and with the teacher's calibrated rewards, on the untrained student's samples. Intervals: t over seeds, of the paired
-change since before training. Seeds differ in prompts, samples and training; the models are the bundled ones. Results
-are kept per seed; without a name all run; the same command again computes only what is missing.
+change since before training and of paired differences between settings. Seeds differ in prompts, samples and training;
+the models are the bundled ones. Results are kept per seed; without a name all run; the same command again computes only
+what is missing.
 """
 
 import argparse
@@ -18,14 +19,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from _measure import machine, peak_extra_mib
-from scipy.stats import t as student_t
+from _toy_report import draw_figure, print_paired, print_table
 
 import padlab
 from padlab.phases.rounds import rounds_for
@@ -204,51 +201,6 @@ def read_or_run(kept: Path, world: str, run: Callable[[], dict]) -> dict[str, di
     return found
 
 
-def interval(values) -> tuple[float, float]:
-    """Mean and half-width of the 95 % t interval over seeds."""
-    values = np.asarray(values)
-    if len(values) < 2:
-        return float(values.mean()), float("nan")
-    return float(values.mean()), float(student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
-
-
-def print_table(experiment: str, world: str, results: list[dict]) -> None:
-    """Means over seeds, and changes since before; "tau with teacher" is of means of token log-probabilities always."""
-    print(f"\n{world}, {experiment}: mean over {len(results)} seeds (paired change, 95 % interval)")
-    for name in results[0]:
-        line = f"  {name:16}"
-        for measure in results[0][name]:
-            values = np.array([r[name][measure] for r in results])
-            line += f"  {measure} {values.mean():.3f}"
-            if name != "before" and measure in ("quality", "tau with truth"):
-                mean, half = interval(values - [r["before"][measure] for r in results])
-                line += f" ({mean:+.3f} +- {half:.3f})"
-        print(line, flush=True)
-
-
-def print_best_against_ends(results: list[dict]) -> None:
-    """Paired by seed: each inner alpha against both ends."""
-    at = {name: np.array([r[name]["quality"] for r in results]) for name in results[0] if name != "before"}
-    for name in at:
-        (low, low_half), (high, high_half) = (interval(at[name] - at[end]) for end in ("0", "1"))
-        print(f"  alpha {name:4} against 0: {low:+.3f} +- {low_half:.3f}   against 1: {high:+.3f} +- {high_half:.3f}")
-
-
-def draw_figure(experiment: str, results: dict[str, list[dict]], path: Path) -> None:
-    """Change of the true quality of fresh samples per setting, one line per world."""
-    figure, axes = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
-    for world, seeds in results.items():
-        names = [name for name in seeds[0] if name != "before"]
-        changes = [interval([r[n]["quality"] - r["before"]["quality"] for r in seeds]) for n in names]
-        start = np.mean([r["before"]["quality"] for r in seeds])
-        axes.errorbar(names, *zip(*changes, strict=True), marker="o", capsize=3, label=f"{world} (before: {start:.2f})")
-    axes.axhline(0, lw=0.8, color="0.5")
-    axes.set(xlabel=experiment, ylabel="change of true quality (0 to 1)")
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
 def main() -> None:
     """All seeds, kept as they come; a table per world, a figure per experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -269,8 +221,7 @@ def main() -> None:
                 found = read_or_run(kept, world, partial(one_seed, experiment, world, seed))
                 results.setdefault(world, []).append(found)
             print_table(experiment, world, results[world])
-            if experiment == "alpha":
-                print_best_against_ends(results[world])
+            print_paired(experiment, results[world])
         draw_figure(experiment, results, options.folder / f"{experiment}.png")
         print(f"{time.monotonic() - start:.0f} s")
 

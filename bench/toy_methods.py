@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from _measure import machine
-from toy_experiments import TRAINING, Judge, baselines, interval, read_or_run
+from _toy_report import interval
+from toy_experiments import TRAINING, Judge, baselines, read_or_run
 
 import padlab
 from padlab.study.toy import prompts
