@@ -10,18 +10,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import t as student_t
 
-import padlab
-
 MEASURES = ("quality", "tau with truth")
 REFERENCES = {  # experiment -> the settings that every other one is compared with; those missing: the one before it
     "alpha": ("0", "1"),
     "decompose": ("1 x 8",),
+    "steps": ("2 x 4",),
     "baselines": ("ppd",),
     "n": ("4",),
     "temperature": ("1",),
     "beta": ("10",),
     "divergence": ("js",),
-    "reduction": ("mean, alpha 0", f"mean, alpha {padlab.PRESETS['toy'].alpha:g}"),
+    "reduction": ("mean, alpha 0", "mean, alpha 0.5", "mean, alpha 0.5, standardised"),
     "rate": ("0.0003",),
     "scale": ("likelihood", "selection"),
 }

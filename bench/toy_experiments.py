@@ -1,7 +1,7 @@
 """Experiments in the toy world, where the true quality of every response is known: tables, figures, 95 % intervals.
 
     python bench/toy_experiments.py alpha [--seeds 5] [--worlds toy toy-aligned]
-    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction rate scale
+    python bench/toy_experiments.py rounds decompose baselines n temperature beta divergence reduction rate scale steps
 
 Every run samples from the untrained student, scores and asks the toy teacher, trains on 64 prompts, and is judged on
 256 held-out prompts: true quality of fresh samples, and agreement (Kendall tau) of the student's rewards with the truth
@@ -49,6 +49,7 @@ EXPERIMENTS = (
     "reduction",
     "rate",
     "scale",
+    "steps",
 )
 LENGTH = 6.5  # tokens of a response, about; brings sums to the scale of means
 BUDGET = 8  # responses per prompt, spent in one round or in several
@@ -111,7 +112,7 @@ def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, floa
         return padlab.distill(student, table, **{"alpha": PRESET.alpha, **settings, **more})
 
     found = {"before": judge(student)}
-    if experiment in ("baselines", "rounds", "decompose"):
+    if experiment in _EXPERIMENTS:
         return found | _EXPERIMENTS[experiment](teacher, student, asked, judge, settings)
     table = draw()
     plans = {
@@ -134,10 +135,12 @@ def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, floa
             "selection, as narrow as likelihood": judge(train(table, alpha=1.0, standardise=True), 1.0, True),
             "selection": judge(train(table, alpha=1.0), 1.0),
         },
-        "reduction": lambda: {
-            f"{kind}, alpha {a:g}": judge(train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind), a)
-            for kind, beta in (("mean", PRESET.beta), ("sum", PRESET.beta / LENGTH))  # p_sel weighs less beside sums
-            for a in (0.0, PRESET.alpha)
+        "reduction": lambda: {  # p_sel weighs less beside sums, unless it is brought to the scale of the rewards
+            f"{kind}, alpha {a:g}{', standardised' * even}": judge(
+                train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind, standardise=even), a, even
+            )
+            for kind, beta in (("mean", PRESET.beta), ("sum", PRESET.beta / LENGTH))
+            for a, even in ((0.0, False), (PRESET.alpha, False), (PRESET.alpha, True))
         },
     }
     return found | plans[experiment]()
@@ -178,7 +181,22 @@ def decompose(teacher, student, asked, judge, settings) -> dict[str, dict[str, f
     return found
 
 
-_EXPERIMENTS = {"baselines": baselines, "rounds": rounds, "decompose": decompose}
+def steps(teacher, student, asked, judge, settings) -> dict[str, dict[str, float]]:
+    """Does a second round help by its new samples, or by its steps? All but the first make equally many steps."""
+    once = PRESET.epochs
+    plans = {  # rounds, responses per prompt and round, epochs per round
+        "1 x 8": (1, 8, once),
+        "1 x 8, twice as long": (1, 8, 2 * once),
+        "1 x 4, twice as long": (1, 4, 2 * once),
+        "2 x 4": (2, 4, once),
+    }
+    return {
+        name: judge(_rounds(teacher, student, asked, settings | {"num_train_epochs": epochs}, count, n)[0])
+        for name, (count, n, epochs) in plans.items()
+    }
+
+
+_EXPERIMENTS = {"baselines": baselines, "rounds": rounds, "decompose": decompose, "steps": steps}
 
 
 def _rounds(teacher, student, asked, settings, count, n, **more):

@@ -52,10 +52,13 @@ def report(world: str, found: dict[float, list[dict]]) -> None:
             after, start = (values(who, rates[m], measure, first) for who in (m, "before"))
             mean, width = interval(after - start)
             line += f"  {measure} {after.mean():.3f} ({mean:+.3f} +- {width:.3f})"
+        print(line)
+    print("  PPD minus the other, each at its rate:")
+    for m in methods:
         if m != "ppd":
-            best = [values(who, rates[who], "quality", first) for who in ("ppd", m)]
-            line += "  PPD better by {:+.3f} +- {:.3f}".format(*interval(best[0] - best[1]))
-        print(line, flush=True)
+            pairs = {k: [values(who, rates[who], k, first) for who in ("ppd", m)] for k in MEASURES}
+            gains = "  ".join("{} {:+.3f} +- {:.3f}".format(k, *interval(a - b)) for k, (a, b) in pairs.items())
+            print(f"  {m:9} {gains}", flush=True)
 
 
 def main() -> None:

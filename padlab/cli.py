@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     judge = _stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions")
     _models(judge)
     demo = commands.add_parser("demo", help="run the quickstart notebook, leave an HTML page")
+    demo.add_argument("--notebook", default="00_quickstart.ipynb", help="another one, e.g. 01_toy_world.ipynb")
     demo.add_argument("--out", default="demo-out")
     demo.add_argument("--preset", help="other models than the notebook's")
     demo.set_defaults(run_command=_demo)
@@ -209,7 +210,7 @@ def _prepare_judge(options) -> None:
 def _demo(options) -> None:
     from padlab.demo import run_demo
 
-    run_demo(options.out, options.preset)
+    run_demo(options.out, options.preset, options.notebook)
 
 
 def _lab(options) -> int:

@@ -1,4 +1,4 @@
-"""`padlab demo`: execute the quickstart notebook headless, keep it and an HTML page, print the headline figures."""
+"""`padlab demo`: execute a notebook headless, keep it and an HTML page, print the headline figures."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ def run_demo(out: str | Path = "demo-out", preset: str | None = None, name: str 
     Args:
         out: folder, made if need be.
         preset: put into the notebook's first code cell in place of its PRESET = "..." line; None keeps that.
-        name: which notebook.
+        name: which notebook, a file name in `notebook_folder()`.
 
     Returns:
         path of the HTML page.
 
     Raises:
+        ValueError: no such notebook.
         RuntimeError: a cell failed; the notebook up to that cell is written first.
     """
     try:
@@ -45,6 +46,9 @@ def run_demo(out: str | Path = "demo-out", preset: str | None = None, name: str 
         from nbclient.exceptions import CellExecutionError
     except ImportError:
         raise RuntimeError("the demo needs the `lab` extra: pip install 'padlab[lab]'") from None
+    if not (notebook_folder() / name).is_file():
+        known = ", ".join(sorted(p.name for p in notebook_folder().glob("*.ipynb")))
+        raise ValueError(f"there is no notebook {name!r}; there are: {known}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(notebook_folder() / name, as_version=4)

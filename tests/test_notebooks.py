@@ -1,4 +1,7 @@
-"""Every notebook runs on the tiny pair; committed outputs are whole, small and free of this machine's paths."""
+"""Every notebook runs, on the tiny pair where it has a preset.
+
+Committed outputs are whole, small and free of this machine's paths.
+"""
 
 import re
 from pathlib import Path
@@ -12,8 +15,9 @@ NOTEBOOKS = sorted(notebook_folder().glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
-def test_runs_on_the_tiny_pair(path, tmp_path, capsys):
-    page = run_demo(tmp_path / "out with space", preset="tiny", name=path.name)
+def test_runs(path, tmp_path, capsys):
+    preset = "tiny" if "PRESET = " in path.read_text(encoding="utf-8") else None
+    page = run_demo(tmp_path / "out with space", preset=preset, name=path.name)
     said = capsys.readouterr()
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/png") >= 1
@@ -65,6 +69,12 @@ def test_a_failing_cell_leaves_what_was_done(tmp_path, monkeypatch):
     left = nbformat.read(tmp_path / "out" / "bad.ipynb", as_version=4)
     assert left.cells[0].outputs[0].text == "first\n"
     assert Path(tmp_path / "out" / "bad.html").exists() is False
+
+
+def test_an_unknown_notebook_is_named_beside_those_that_are_there(tmp_path):
+    with pytest.raises(ValueError, match=r"no notebook 'x\.ipynb'; there are: 00_quickstart\.ipynb"):
+        run_demo(tmp_path / "out", name="x.ipynb")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_preset_needs_a_preset_line(tmp_path, monkeypatch):
