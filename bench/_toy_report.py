@@ -20,7 +20,7 @@ REFERENCES = {  # experiment -> the settings that every other one is compared wi
     "temperature": ("1",),
     "beta": ("10",),
     "divergence": ("js",),
-    "reduction": ("mean, alpha 0", "mean, alpha 0.5", "mean, alpha 0.5, standardised"),
+    "reduction": ("mean, alpha 0.5", "mean, alpha 0.5, standardised"),
     "rate": ("0.0003",),
     "scale": ("likelihood", "selection"),
 }

@@ -1,7 +1,8 @@
 """What does each method teach the pruned student, at equal budget? PPD, VPD, SFT, token-level KD and DPO compared.
 
     python bench/embedded_baselines.py [--seeds 0 1 2] [--methods ppd vpd sft token_kd dpo ...] [--train 64]
-        [--heldout 64] [--aside] [--judged FILE.jsonl.gz] [--folder bench-out/embedded_baselines]
+        [--heldout 64] [--blocks 28] [--aside] [--judged FILE.jsonl.gz]
+        [--folder bench-out/embedded_baselines]
 
 Budget: the same prompts, and as many response tokens seen as PPD sees in its epochs. Measured on held-out prompts (with
 --aside on training prompts 386 to 449 instead, for choosing settings): agreement with the teacher on the untrained
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _measure import machine
+from _toy_report import interval
 from alpha import judged_file
 
 import padlab
@@ -90,7 +92,8 @@ def read_or_measure(path: Path, run: Callable[[], dict[str, np.ndarray]]) -> dic
 
 def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, np.ndarray]]:
     """Every method's measures for one seed, those of earlier calls read from the folder."""
-    teacher, student = padlab.load_pair("embedded")
+    teacher, _ = padlab.load_pair("embedded")
+    student = padlab.pruned(padlab.with_judge(teacher, None), options.blocks)
     folder = options.folder / f"seed-{seed}"
     train = padlab.load_prompts("train", limit=options.train)
     asked = padlab.load_prompts("train").select(range(386, 450)) if options.aside else padlab.load_prompts("heldout")
@@ -135,16 +138,20 @@ def report(title: str, found: dict[str, dict[str, np.ndarray]], methods: list[st
             print(line, flush=True)
 
 
-def over_seeds(found: list[dict[str, dict[str, np.ndarray]]]) -> dict[str, dict[str, np.ndarray]]:
-    """Each measure averaged over the seeds, prompt by prompt: all seeds measure on the same prompts."""
-    return {
-        method: {name: np.array([f[method][name] for f in found]).mean(0) for name in measures}
-        for method, measures in found[0].items()
-    }
+def over_seeds(found: list[dict[str, dict[str, np.ndarray]]], methods: list[str]) -> None:
+    """Per measure and method the change of every training, and mean and 95 % t interval over the trainings."""
+    print(f"\n{len(found)} seeds: change per seed, mean +- half of the t interval over seeds")
+    for name in found[0]["untrained"]:
+        print(f"  {name}")
+        for method in methods:
+            before = [0.0 if name == WIN_RATE else f["untrained"][name] for f in found]
+            changes = [float(np.nanmean(f[method][name] - b)) for f, b in zip(found, before, strict=True)]
+            mean, half = interval(changes)
+            print(f"    {method:18} {', '.join(f'{c:+.3f}' for c in changes)}   {mean:+.3f} +- {half:.3f}", flush=True)
 
 
 def main() -> None:
-    """All seeds; per seed and over seeds the paired changes since before training, 95 % intervals over prompts."""
+    """Per seed the paired changes since before training, with 95 % intervals over prompts; then over the seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
@@ -152,6 +159,7 @@ def main() -> None:
     parser.add_argument("--heldout", type=int, default=64)
     parser.add_argument("--epochs", type=float, default=PRESET.epochs)
     parser.add_argument("--rate", type=float, default=PRESET.learning_rate)
+    parser.add_argument("--blocks", type=int, default=PRESET.keep_blocks, help="how many of its 30 the student keeps")
     parser.add_argument("--aside", action="store_true", help="measure on training prompts that are not trained on")
     parser.add_argument("--judged", type=Path, help="file of responses with a strong judge's preference")
     parser.add_argument("--folder", type=Path, default=Path("bench-out/embedded_baselines"))
@@ -164,7 +172,7 @@ def main() -> None:
         found.append(one_seed(seed, options))
         report(f"seed {seed}", found[-1], options.methods)
     if len(found) > 1:
-        report(f"mean of {len(found)} seeds per prompt", over_seeds(found), options.methods)
+        over_seeds(found, options.methods)
 
 
 if __name__ == "__main__":

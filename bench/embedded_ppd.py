@@ -1,7 +1,7 @@
 """Does PPD move the pruned student towards its teacher on held-out prompts? Three seeds, paired intervals.
 
     python bench/embedded_ppd.py [--seeds 0 1 2] [--train 96] [--heldout 96] [--epochs 2] [--rate 1e-3] [--token-kd 1]
-        [--folder bench-out/embedded_ppd]
+        [--blocks 28] [--folder bench-out/embedded_ppd]
 
 Each seed draws its own training responses, its own adapter start and its own held-out responses. Settings not given
 are the `embedded` preset's; all were chosen on training prompts only (LOG.md). `--token-kd 0` is PPD alone.
@@ -29,7 +29,8 @@ def one_seed(seed: int, options: argparse.Namespace, folder: Path) -> dict:
         "top_p": settings.top_p,
         "max_new_tokens": settings.max_new_tokens,
     }
-    teacher, student = padlab.load_pair("embedded")
+    teacher, _ = padlab.load_pair("embedded")
+    student = padlab.pruned(padlab.with_judge(teacher, None), options.blocks)
     clock, seconds = time.monotonic(), {}
 
     def lap(name: str) -> None:
@@ -84,6 +85,7 @@ def main() -> None:
     preset = padlab.PRESETS["embedded"]
     parser.add_argument("--epochs", type=float, default=preset.epochs)
     parser.add_argument("--rate", type=float, default=preset.learning_rate)
+    parser.add_argument("--blocks", type=int, default=preset.keep_blocks, help="how many of its 30 the student keeps")
     parser.add_argument("--token-kd", type=float, default=preset.token_kd, help="weight of token-level distillation")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

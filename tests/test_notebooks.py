@@ -15,9 +15,13 @@ NOTEBOOKS = sorted(notebook_folder().glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
-def test_runs(path, tmp_path, capsys):
-    preset = "tiny" if "PRESET = " in path.read_text(encoding="utf-8") else None
-    page = run_demo(tmp_path / "out with space", preset=preset, name=path.name)
+def test_runs(path, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    text = path.read_text(encoding="utf-8")
+    (folder / path.name).write_text(text.replace("SEEDS = 4 ", "SEEDS = 2 "), encoding="utf-8")
+    monkeypatch.setattr("padlab.demo.notebook_folder", lambda: folder)
+    page = run_demo(tmp_path / "out with space", preset="tiny" if "PRESET = " in text else None, name=path.name)
     said = capsys.readouterr()
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/png") >= 1

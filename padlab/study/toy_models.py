@@ -83,7 +83,7 @@ def toy_model(world: str, role: str, seed: int = 0) -> LanguageModel:
 
 
 def main(folder: str) -> None:
-    """Train all four and save them, side by side where there are cores: these small products gain little by threads."""
+    """Train all four and save them, one per core: faster than all cores on each in turn."""
     jobs = [(role, world) for role in SIZES for world in WRITERS]  # the teachers take longest and begin
     with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1), get_context("spawn")) as pool:
         for said in pool.map(partial(_train, Path(folder)), jobs):
