@@ -29,8 +29,8 @@ def one_seed(seed: int, options: argparse.Namespace, folder: Path) -> dict:
         "top_p": settings.top_p,
         "max_new_tokens": settings.max_new_tokens,
     }
-    teacher, _ = padlab.load_pair("embedded")
-    student = padlab.pruned(padlab.with_judge(teacher, None), options.blocks)
+    teacher = padlab.load_model("embedded")
+    student = padlab.pruned(teacher, options.blocks)
     clock, seconds = time.monotonic(), {}
 
     def lap(name: str) -> None:
