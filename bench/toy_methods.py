@@ -47,7 +47,7 @@ def report(world: str, found: dict[float, list[dict]]) -> None:
     print(f"\n{world}: {half} seeds, rates chosen on other seeds")
     print("  before: " + ", ".join(f"{k} {values('before', some, k, first).mean():.3f}" for k in MEASURES))
     for m in methods:
-        line = f"  {m:9} rate {rates[m]:g}{' (end of the grid)' * (rates[m] in (min(found), max(found)))}"
+        line = f"  {m:19} rate {rates[m]:g}{' (end of the grid)' * (rates[m] in (min(found), max(found)))}"
         for measure in MEASURES:
             after, start = (values(who, rates[m], measure, first) for who in (m, "before"))
             mean, width = interval(after - start)
@@ -58,7 +58,7 @@ def report(world: str, found: dict[float, list[dict]]) -> None:
         if m != "ppd":
             pairs = {k: [values(who, rates[who], k, first) for who in ("ppd", m)] for k in MEASURES}
             gains = "  ".join("{} {:+.3f} +- {:.3f}".format(k, *interval(a - b)) for k, (a, b) in pairs.items())
-            print(f"  {m:9} {gains}", flush=True)
+            print(f"  {m:19} {gains}", flush=True)
 
 
 def main() -> None:

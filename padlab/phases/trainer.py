@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,9 +25,6 @@ from padlab.phases.examples import collate, to_grid, training_examples
 from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses, student_scores
 from padlab.phases.rewards import REDUCTIONS
 from padlab.rankings.losses import DIVERGENCES, loss_diagnostics
-
-if TYPE_CHECKING:
-    pass
 
 TOO_LARGE = "(one prompt with its responses: use gradient_checkpointing=True, fewer or shorter responses, or LoRA)"
 GRIDS = ("teacher_scores", "reference")
@@ -92,6 +89,12 @@ class PADConfig(TrainingArguments):
             raise ValueError(f"token_kd must be 0 or a positive number, got {self.token_kd}")
         self.use_cpu = self.use_cpu or not torch.cuda.is_available()
         super().__post_init__()
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Steps of warm-up; less than one is none (rounded up, the first of a few steps would be at rate 0)."""
+        if self.warmup_steps * num_training_steps < 1:
+            return 0
+        return super().get_warmup_steps(num_training_steps)
 
 
 class PADTrainer(Trainer):

@@ -205,6 +205,14 @@ def test_only_the_adapter_moves_and_the_input_stays(tiny, table):
     assert not trained.model.training
 
 
+def test_the_only_step_is_not_spent_on_warming_up(tiny, table):
+    trained = distill(tiny[1], table, max_steps=1, **FAST)
+    assert trained.weights_hash() != trained.around(trainable_copy(tiny[1].model, "auto", 1), "").weights_hash()
+    assert trained.history[0]["learning_rate"] == FAST["learning_rate"]
+    assert PADConfig("x").get_warmup_steps(20) == 2
+    assert PADConfig("x", warmup_steps=5).get_warmup_steps(9) == 5
+
+
 def test_the_frozen_weights_are_shared_not_copied(tiny, table):
     trained = distill(tiny[1], table, max_steps=1, **FAST)
     original = {p.data_ptr() for p in tiny[1].model.parameters()}

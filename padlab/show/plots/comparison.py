@@ -101,7 +101,8 @@ def plot_before_after(
         f"{short_name(name)} {num(row[2], 3)} [{num(row[3], 3)}, {num(row[4], 3)}], {word}"
         for name, row, word in zip(names, rows, words, strict=True)
     ]
-    default = f"{words.count('better')} of {count} metrics are clearly better after training"
+    better_now = words.count("better")
+    default = f"{better_now} of {count} metrics {'is' if better_now == 1 else 'are'} clearly better after training"
     if worse := words.count("worse"):
         default += f", {worse} clearly worse"
     alt = f"Differences after minus before with 95 % intervals. {'; '.join(facts)}."
