@@ -165,6 +165,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("bench-out/embedded_baselines"))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    if options.aside and options.train > 386:
+        parser.error("--aside measures on training prompts 386 to 449: --train must be at most 386")
     print(machine(options.threads))
     torch.set_num_threads(options.threads)
     found = []

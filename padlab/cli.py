@@ -152,8 +152,8 @@ def _distill(options) -> None:
         settings["num_train_epochs" if flag == "epochs" else flag] = getattr(preset, flag) if given is None else given
     full = options.full or not preset.lora
     teacher, student = _pair(options.run)
-    if options.token_kd is None and teacher.tokenizer_hash() != student.tokenizer_hash():
-        settings["token_kd"] = 0.0  # tokens of two tokenizers cannot be compared
+    if options.token_kd is None and not teacher.shares_vocabulary(student):
+        settings["token_kd"] = 0.0  # tokens of two vocabularies cannot be compared
     settings["teacher"] = teacher if settings["token_kd"] else None
     trained = padlab.distill(student, table, peft_config=None if full else "auto", folder=options.run, **settings)
     _replace_student(options.run, trained)
@@ -195,8 +195,9 @@ def _evaluate(options) -> None:
 
 def _doctor(options) -> None:
     if options.model in padlab.PRESETS:
+        plan = _preset(options.model)
         for model in padlab.load_pair(options.model):
-            print(f"{padlab.examine(model, lora=_preset(options.model).lora)}\n")
+            print(f"{padlab.examine(model, n=plan.n, response_tokens=plan.max_new_tokens, lora=plan.lora)}\n")
     else:
         print(padlab.examine(padlab.load_model(options.model)))
 
@@ -285,7 +286,7 @@ def _trained(run: Path, student):
     if not folder.exists():
         raise ValueError(f"{folder} is not there: run `padlab distill {run}` first")
     if not (folder / "adapter_config.json").exists():
-        return padlab.load_model(folder)
+        return padlab.load_model(folder, dtype="float32")  # as it was trained; 16 bits would undo small steps
     from padlab.lm.adapters import with_adapter
 
     return student.around(with_adapter(student.model, folder), f"adapter {folder.name}")

@@ -51,7 +51,8 @@ class _FrozenHead(torch.autograd.Function):
         if (slope := _slope(base_model(model).config, logits)) is not None:
             pull *= slope
         parts = zip(pull.split(VOCABULARY_CHUNK, -1), head.weight.split(VOCABULARY_CHUNK), strict=True)
-        pulled = sum(p @ w.float() for p, w in parts)
+        with torch.autocast(hidden.device.type, enabled=False):
+            pulled = sum(p @ w.float() for p, w in parts)
         ctx.save_for_backward(pulled.to(hidden.dtype))
         return logps
 
@@ -85,7 +86,11 @@ def head_is_known(model: Any) -> bool:
 
 def apply_head(model: Any, hidden: Float[Tensor, "... width"]) -> Float[Tensor, "... vocabulary"]:
     """The output head with what some families do to its logits (scale, divide, soft cap)."""
-    base = base_model(model)
+    with torch.autocast(hidden.device.type, enabled=False):  # mixed precision would make the logits 16-bit
+        return _head_in_full(base_model(model), hidden)
+
+
+def _head_in_full(base: Any, hidden: Tensor) -> Tensor:
     head = base.get_output_embeddings()
     if type(head) is torch.nn.Linear and hidden.dtype != torch.float32:  # 16-bit logits would sit on a coarse grid
         weights = zip(head.weight.split(VOCABULARY_CHUNK), _bias_chunks(head), strict=True)

@@ -55,6 +55,11 @@ class LanguageModel:
         """The context length in tokens."""
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
 
+    def shares_vocabulary(self, other: LanguageModel) -> bool:
+        """Whether tokens of both can be compared one by one: one tokenizer, output heads of one size."""
+        sizes = {m.model.get_output_embeddings().weight.shape[0] for m in (self, other)}
+        return self.tokenizer_hash() == other.tokenizer_hash() and len(sizes) == 1
+
     def tokenizer_hash(self) -> str:
         """Sixteen hex digits that say whose token ids these are."""
         vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()

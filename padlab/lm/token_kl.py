@@ -44,7 +44,9 @@ def token_kl(
         raise ValueError(f"token-level distillation needs one vocabulary: {sizes[0]} and {sizes[1]} tokens")
 
     def piece(ours: Tensor, wanted: Tensor, ids: Tensor) -> Tensor:
-        logits, log_p = head(ours).float(), torch.log_softmax(their_head(wanted).float(), -1)
+        with torch.no_grad():
+            log_p = torch.log_softmax(their_head(wanted).float(), -1)
+        logits = head(ours).float()
         kl = (log_p.exp() * (log_p - torch.log_softmax(logits, -1))).sum(-1)
         return torch.stack([pick(logits, ids), kl])
 

@@ -64,12 +64,13 @@ def calibrate(
         if alpha == 0:
             return reward
         raise ValueError("no selection_prob: run padlab.add_selection_probs(table, teacher), or set alpha=0")
-    chosen = _finite(selection_prob, "selection_prob").to(reward)
+    chosen = _finite(selection_prob, "selection_prob").to(reward.device)
     if chosen.shape != reward.shape:
         raise ValueError(f"reward {tuple(reward.shape)} and selection_prob {tuple(chosen.shape)} differ in shape")
     if bool((chosen < 0).any()):
         raise ValueError("selection_prob must not be negative")
-    said = chosen.clamp_min(torch.finfo(torch.float32).tiny).log()
+    wide = torch.promote_types(torch.promote_types(chosen.dtype, reward.dtype), torch.float32)  # 16 bits have no 1e-38
+    said = chosen.to(wide).clamp_min(torch.finfo(torch.float32).tiny).log().to(reward.dtype)
     return (1 - alpha) * reward + alpha * (_like(said, reward) if standardise else said)
 
 

@@ -32,6 +32,7 @@ def distill(
     eval_candidates: Dataset | None = None,
     folder: str | Path | None = None,
     save_steps: int = 20,
+    keep_interrupted: bool = True,
     **settings: Any,
 ) -> LanguageModel:
     """Train a copy of the student on candidates that carry the teacher's rewards.
@@ -48,11 +49,14 @@ def distill(
         teacher: only token-level distillation (loss or weight `token_kd`) needs it, with the student's tokenizer.
         eval_candidates: a table on which the loss is reported after each epoch.
         folder: run folder, for checkpoints every `save_steps` steps; the same call again resumes from the last one.
+        keep_interrupted: without a folder, Ctrl-C ends the training and what was learnt so far is returned; False
+            passes the interruption on.
         settings: any other field of `PADConfig`, e.g. learning_rate, num_train_epochs, seed.
 
     Returns:
         a new `LanguageModel`; its `history` holds loss, jsd, kendall_tau, rewards/... per step. Interrupted (Ctrl-C)
-        without a folder, it holds what was learnt so far; with one, the interruption is passed on.
+        without a folder, it holds what was learnt so far (see `keep_interrupted`); with one, the interruption is
+        passed on.
 
     Raises:
         ValueError: missing column, non-finite number (row named), alpha or beta out of range, or a folder with
@@ -76,7 +80,7 @@ def distill(
         try:
             trainer.train(resume_from_checkpoint=last_complete(folder and place))
         except KeyboardInterrupt:
-            if folder is not None:
+            if folder is not None or not keep_interrupted:
                 raise
             print(f"interrupted after {trainer.state.global_step} of {trainer.state.max_steps} steps: keeping these")
     return copy.around(trainer.model.eval(), "", history=tuple(trainer.state.log_history))

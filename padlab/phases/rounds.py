@@ -54,7 +54,8 @@ def run_rounds(
         seed: round r samples with seed + r and trains with seed + r.
         sampling: temperature, top_p, max_new_tokens as in `sample_responses`.
         asking: method, max_response_tokens, ask as in `add_selection_probs`.
-        evaluate: measures a student; called on the untrained one and after each round; numbers go into the history.
+        evaluate: measures a student; called on the untrained one and after each round; numbers go into the history. In
+            a folder they are kept under the function's name (a lambda or other object without one is asked anew).
         folder: run folder; each round has a folder of its own in it, and the same call again goes on where it stopped.
         training: further settings of `distill`, per round (learning_rate, num_train_epochs, peft_config, ...).
 
@@ -76,7 +77,8 @@ def run_rounds(
         if alpha > 0:
             table = add_selection_probs(table, teacher, folder=place, **(asking or {}))
         settings = {"loss": loss, "alpha": alpha, "beta": beta, "seed": seed + number, "folder": place, **training}
-        student = distill(student, table, **settings)
+        asked = teacher if loss == "token_kd" or training.get("token_kd") else None
+        student = distill(student, table, teacher=asked, keep_interrupted=False, **settings)
         row = {"round": number, "responses": number * n, **_means(student, table)}
         history.append(_measured(row, student, evaluate, place))
     return student, history
@@ -109,12 +111,22 @@ def _measured(row: dict[str, Any], student: LanguageModel, evaluate: Evaluate | 
     """The row with what `evaluate` says; a finished round is not evaluated again."""
     if evaluate is None:
         return row
-    settings = {"student": student.describe(), "evaluate": getattr(evaluate, "__name__", str(type(evaluate)))}
+    name = getattr(evaluate, "__name__", "<lambda>")
+    if name == "<lambda>":  # nothing tells two of them apart, so its numbers are not kept
+        place = None
+    settings = {"student": student.describe(), "evaluate": name}
     with stage_folder(place, "evaluate", settings) as scratch:
         kept = scratch / "measures.json"
         if not kept.exists():
-            write_json(kept, dict(evaluate(student)))
+            write_json(kept, {name: _number(name, value) for name, value in evaluate(student).items()})
         return {**row, **json.loads(kept.read_text(encoding="utf-8"))}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"evaluate must give numbers by name; {name} is {value!r}") from error
 
 
 def _place(folder: str | Path | None, number: int) -> Path | None:

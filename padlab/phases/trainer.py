@@ -248,6 +248,11 @@ def _token_teacher(student: LanguageModel, teacher: LanguageModel | None) -> Lan
             f"token_kd needs one tokenizer for both; {teacher.name} and {student.name} have two. Use 'sft' on "
             "the teacher's responses, or 'ppd'"
         )
+    if not teacher.shares_vocabulary(student):
+        raise ValueError(
+            f"token_kd needs output heads of one size; those of {teacher.name} and {student.name} differ, though the "
+            "tokenizer is the same. Use token_kd=0, 'ppd', or 'sft' on the teacher's responses"
+        )
     return teacher
 
 

@@ -121,7 +121,8 @@ def rank_agreement(
 def agreement_of(
     student_reward: Sequence[float], teacher_reward: Sequence[float], beta: float = 10.0
 ) -> dict[str, float]:
-    """Agreement on one prompt: jsd (nats), kendall_tau (NaN if one side does not rank at all), top1, pairwise_accuracy.
+    """Agreement on one prompt: jsd (nats), kendall_tau (NaN if one side does not rank at all), pairwise_accuracy, and
+    top1 (share of the student's first places that are the teacher's; NaN if the teacher does not rank).
 
     >>> agreement_of([-1.0, -2.0], [-3.0, -4.0])["kendall_tau"]
     1.0
@@ -132,7 +133,7 @@ def agreement_of(
     return {
         "jsd": float(js_divergence(p, q).value),
         "kendall_tau": float(tau),
-        "top1": float(ours.argmax() == theirs.argmax()),
+        "top1": float((theirs == theirs.max())[ours == ours.max()].mean()) if len(set(theirs)) > 1 else np.nan,
         "pairwise_accuracy": pairs_in_order(student_reward, teacher_reward),
     }
 

@@ -82,7 +82,8 @@ def compare_baselines(
             table = best_and_worst(table, settings["alpha"], settings.get("standardise", False))
         if method in (*PAIRED, "sft"):
             settings |= {"alpha": 0.0, "standardise": False}
-        settings |= {"seed": seed, "loss": method, "teacher": teacher if method == "token_kd" else None}
+        asks = method == "token_kd" or settings.get("token_kd")
+        settings |= {"seed": seed, "loss": method, "teacher": teacher if asks else None, "keep_interrupted": False}
         passes = budget / response_tokens(table)
         trained = distill(student, table, num_train_epochs=passes, folder=_in(place, method), **settings)
         rows.append({"method": method, "tokens": round(budget), **evaluate(trained)})

@@ -117,7 +117,7 @@ def memory_estimate(
     hidden-size vectors and 3 inner-size vectors per block and token, in the weights' type); and
     three float32 copies of the response positions' logits. A rule of thumb, meant to be within a factor of two.
     """
-    config, size = network.config, next(network.parameters()).element_size()
+    config, size = network.config.get_text_config(), next(network.parameters()).element_size()
     weights = sum(p.numel() for p in network.parameters())
     linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
     trainable = sum(16 * (m.in_features + m.out_features) for m in linear) if lora else weights

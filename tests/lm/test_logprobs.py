@@ -208,3 +208,17 @@ def test_the_chunked_head_gives_the_plain_gradient(monkeypatch, family, frozen):
     theirs = torch.autograd.grad((weights * logits.log_softmax(-1)[torch.arange(7), targets]).sum(), wanted)
     for a, b in zip(ours, theirs, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("trained_head", [False, True])
+def test_mixed_precision_leaves_the_logits_in_float32(trained_head):
+    model = build("llama")
+    model.get_output_embeddings().requires_grad_(trained_head)
+    hidden, targets = torch.randn(5, 32, requires_grad=True), torch.arange(5)
+    plain = picked_logprobs(model, hidden, targets)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = picked_logprobs(model, hidden, targets)
+        assert apply_head(model, hidden).dtype == torch.float32
+    assert torch.equal(plain, mixed)
+    slopes = [torch.autograd.grad(x.sum(), hidden)[0] for x in (plain, mixed)]
+    assert torch.equal(*slopes)

@@ -69,3 +69,11 @@ def test_two_vocabularies_are_refused(pair):
     other = GPT2LMHeadModel(GPT2Config(vocab_size=70, n_layer=1, n_head=2, n_embd=32)).eval()
     with pytest.raises(ValueError, match="one vocabulary: 60 and 70"):
         token_kl(pair[0], other, make_batch(PROMPTS, RESPONSES, False))
+
+
+def test_nothing_reaches_the_teacher(pair):
+    for weight in pair[1].parameters():
+        weight.requires_grad_(True)
+    token_kl(*pair, make_batch(PROMPTS, RESPONSES, True))[1].sum().backward()
+    assert all(weight.grad is None for weight in pair[1].parameters())
+    assert any(weight.grad is not None for weight in pair[0].parameters())

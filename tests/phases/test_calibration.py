@@ -293,3 +293,11 @@ def test_calibrate_keeps_gradients_and_precision():
     assert found.dtype == torch.float64
     found.sum().backward()
     assert reward.grad.tolist() == [0.75, 0.75]
+
+
+def test_sixteen_bit_rewards_stay_finite():
+    reward = torch.tensor([-1.0, -2.0], dtype=torch.float16)
+    for alpha in (0.0, 0.5, 1.0):
+        found = calibrate(reward, [1.0, 0.0], alpha)
+        assert found.dtype == torch.float16
+        assert bool(torch.isfinite(found).all())

@@ -1,5 +1,6 @@
 """Rounds: each draws from the student as it is by then, and a killed run ends in the same table."""
 
+import numpy as np
 import pytest
 
 import padlab
@@ -88,3 +89,26 @@ def test_a_budget_is_spent_exactly(tiny):
             rounds_for(budget, n)
     with pytest.raises(ValueError, match="rounds must be at least 1"):
         run_rounds(tiny[1], tiny[0], PROMPTS, rounds=0)
+
+
+def test_token_level_distillation_asks_the_teacher_that_was_given(tiny):
+    pair = run(tiny, rounds=1)[0], tiny[1]  # one tokenizer
+    assert run(pair, rounds=1, token_kd=1.0)[1][1]["loss"] > run(pair, rounds=1)[1][1]["loss"]
+
+
+def test_an_interruption_ends_the_rounds(tiny, monkeypatch):
+    def stop(*_args, **_more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("padlab.phases.trainer.prompt_losses", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny)
+
+
+def test_measures_are_numbers_and_a_lambdas_are_not_kept(tiny, tmp_path):
+    def told(value):
+        return run(tiny, rounds=1, folder=tmp_path, evaluate=lambda _student: {"q": value})[1][0]["q"]
+
+    assert [told(np.float32(0.5)), told(np.float32(0.25))] == [0.5, 0.25]
+    with pytest.raises(ValueError, match="q is 'good'"):
+        told("good")

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -210,3 +211,15 @@ def test_shortening_counts_what_it_leaves_out(text, limit):
     else:
         assert short.startswith(text[:limit] + "…")
         assert f"({len(text) - limit} more" in short
+
+
+def test_numbers_of_numpy_are_numbers_and_its_texts_are_texts():
+    page = table([{"count": np.int64(12345), "word": np.str_("abc"), "yes": np.bool_(True)}])._repr_html_()
+    assert "12,345" in page
+    assert "abc" in page
+    assert "True" in page
+
+
+def test_the_legend_of_the_heat_map_keeps_its_signs():
+    page = token_heatmap(["a"], [-1.0], low=-2.0)._repr_html_()
+    assert re.findall(r">((?:≤ )?−?[0-9.]+)</span>", page)[-5:] == ["0", "−0.5", "−1", "−1.5", "≤ −2"]

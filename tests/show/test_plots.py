@@ -469,3 +469,8 @@ def test_every_plot_takes_a_title_and_documents_its_arguments(name):
     assert all(parameter in function.__doc__ for parameter in parameters)
     figure = calls(title="A title of my own")[name]()
     assert figure.get_suptitle() == "A title of my own"
+
+
+def test_the_best_alpha_is_the_lowest_where_less_is_better():
+    figure = plots.plot_alpha_curve([0, 0.5, 1], [0.3, 0.1, 0.2], [0.2, 0.0, 0.1], [0.4, 0.2, 0.3], metric="jsd")
+    assert "best 0.10 [0.00, 0.20] at alpha 0.5" in figure.alt_text

@@ -40,10 +40,11 @@ def by_hand(ours, theirs, beta):
         for s in (ours, theirs)
     )
     m = np.logaddexp(p, q) - math.log(2)
+    first = [theirs[k] == max(theirs) for k in range(n) if ours[k] == max(ours)]
     return {
         "jsd": float((np.exp(p) * (p - m)).sum() + (np.exp(q) * (q - m)).sum()) / 2,
         "kendall_tau": tau,
-        "top1": float(max(range(n), key=lambda k: ours[k]) == max(range(n), key=lambda k: theirs[k])),
+        "top1": sum(first) / len(first) if len(set(theirs)) > 1 else math.nan,
         "pairwise_accuracy": sum(counted) / len(counted) if counted else math.nan,
     }
 
@@ -240,3 +241,11 @@ def test_repetition_by_counting(ids):
         repeated += gram in seen
         seen.add(gram)
     assert repetition(ids) == pytest.approx(repeated / len(grams) if grams else 0)
+
+
+def test_first_places_that_tie_do_not_depend_on_the_order_of_the_responses():
+    for order in itertools.permutations(range(3)):
+        ours, theirs = ([values[k] for k in order] for values in ([2.0, 2.0, 1.0], [5.0, 4.0, 3.0]))
+        assert agreement_of(ours, theirs)["top1"] == 0.5
+        assert agreement_of(theirs, ours)["top1"] == 1.0
+        assert math.isnan(agreement_of(ours, [1.0] * 3)["top1"])

@@ -50,7 +50,7 @@ def _legend(low: float | int) -> str:
     samples = []
     for step in range(5):
         back, ink = heat_colours(low * step / 4, low)
-        text = ("≤ " if step == 4 else "") + f"{low * step / 4:g}".replace("-0", "0").replace("-", "−")
+        text = ("≤ " if step == 4 else "") + f"{low * step / 4 + 0.0:g}".replace("-", "−")
         samples.append(f'<span style="background-color:{back};color:{ink};padding:1px 8px">{escape(text)}</span>')
     return f'<div style="margin-top:6px;font-size:85%">{"".join(samples)} nats</div>'
 

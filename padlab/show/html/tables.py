@@ -4,14 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from padlab.show.html.safe import CELL, Html, escape, shorten, visible
 
 
 def _number(value: Any, digits: int) -> str | None:
     """A number as text with `digits` significant digits; None when the value is not a number."""
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__"):
         return None
-    if isinstance(value, int):
+    if isinstance(value, int | np.integer):
         return f"{value:,}"
     value = float(value)
     return f"{value:.{digits}g}" if math.isfinite(value) else str(value)

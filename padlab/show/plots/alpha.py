@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from padlab.show.plots.metrics import metric_label, short_name
+from padlab.show.plots.metrics import better_sign, metric_label, short_name
 from padlab.show.plots.style import (
     ITEMS,
     NEUTRAL,
@@ -69,7 +69,7 @@ def plot_alpha_curve(
         raise ValueError(f"plot_alpha_curve: {len(alphas)} alphas, but estimate, low, high have shapes {shapes}")
     given = names if names is not None else [f"curve {i + 1}" for i in range(len(middle))]
     same_length(names=given, estimate=middle)
-    at = int(middle[0].argmax() if best is None else np.abs(alphas - best).argmin())
+    at = int(((better_sign(metric) or 1) * middle[0]).argmax() if best is None else np.abs(alphas - best).argmin())
     figure = Figure()
     axes = figure.add_subplot()
     for index, name in enumerate(given):
