@@ -9,6 +9,7 @@ differ in prompts (training and held-out), samples and training. Results are kep
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -61,12 +62,12 @@ def report(world: str, found: dict[float, list[dict]]) -> None:
             print(f"  {m:19} {gains}", flush=True)
 
 
-def main() -> None:
-    """All worlds, seeds and rates."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str, rates: list[float]) -> argparse.Namespace:
+    """Options of a comparison over rates."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--worlds", nargs="+", default=["toy", "toy-aligned"])
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3])
+    parser.add_argument("--rates", type=float, nargs="+", default=rates)
     parser.add_argument("--folder", type=Path, default=Path("bench-out/toy"))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -74,13 +75,23 @@ def main() -> None:
         parser.error("at least 4 seeds: half of them choose the rates, the other half give the intervals")
     print(machine(options.threads))
     torch.set_num_threads(options.threads)
-    start = time.monotonic()
+    return options
+
+
+def over_rates(options: argparse.Namespace, world: str, kept: str, title: str, run: Callable[[str, int, float], dict]):
+    """Run all rates and seeds in one world, or read them; print the report."""
+    found: dict[float, list[dict]] = {rate: [] for rate in options.rates}
+    for rate, seed in product(options.rates, range(options.seeds)):
+        place = options.folder / f"{kept}-{rate:g}-{seed}.json"
+        found[rate].append(read_or_run(place, world, partial(run, world, seed, rate)))
+    report(title, found)
+
+
+def main() -> None:
+    """All worlds, seeds and rates."""
+    options, start = arguments(__doc__, [3e-5, 1e-4, 3e-4, 1e-3]), time.monotonic()
     for world in options.worlds:
-        found: dict[float, list[dict]] = {rate: [] for rate in options.rates}
-        for rate, seed in product(options.rates, range(options.seeds)):
-            kept = options.folder / f"methods-{world}-{rate:g}-{seed}.json"
-            found[rate].append(read_or_run(kept, world, partial(one_seed, world, seed, rate)))
-        report(world, found)
+        over_rates(options, world, f"methods-{world}", world, one_seed)
     print(f"{time.monotonic() - start:.0f} s")
 
 

@@ -9,18 +9,14 @@ dealt to the responses by chance, and either it says so (their spread is a tenth
 loss that reads "how much better" can tell the two halves apart. Rates, seeds and printing as in bench/toy_methods.py.
 """
 
-import argparse
 import random
 import time
 from functools import cache, partial
 from itertools import product
-from pathlib import Path
 
 import numpy as np
-import torch
-from _measure import machine
-from toy_experiments import PRESET, TRAINING, Judge, candidates, read_or_run
-from toy_methods import report
+from toy_experiments import PRESET, TRAINING, Judge, candidates
+from toy_methods import arguments, over_rates
 
 import padlab
 from padlab.study.baselines import best_and_worst, response_tokens
@@ -70,24 +66,10 @@ def one_seed(world: str, seed: int, rate: float, spread: float | None) -> dict[s
 
 def main() -> None:
     """All worlds, teachers, rates and seeds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--worlds", nargs="+", default=["toy", "toy-aligned"])
-    parser.add_argument("--rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4])
-    parser.add_argument("--folder", type=Path, default=Path("bench-out/toy"))
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    if options.seeds < 4:
-        parser.error("at least 4 seeds: half of them choose the rates, the other half give the intervals")
-    print(machine(options.threads))
-    torch.set_num_threads(options.threads)
-    start = time.monotonic()
+    options, start = arguments(__doc__, [3e-5, 1e-4, 3e-4]), time.monotonic()
     for world, (name, spread) in product(options.worlds, TEACHERS.items()):
-        found: dict[float, list[dict]] = {rate: [] for rate in options.rates}
-        for rate, seed in product(options.rates, range(options.seeds)):
-            kept = options.folder / f"why-{world}-{spread}-{rate:g}-{seed}.json"
-            found[rate].append(read_or_run(kept, world, partial(one_seed, world, seed, rate, spread)))
-        report(f"{world}, teacher {name}", found)
+        run = partial(one_seed, spread=spread)
+        over_rates(options, world, f"why-{world}-{spread}", f"{world}, teacher {name}", run)
     print(f"{time.monotonic() - start:.0f} s")
 
 

@@ -133,9 +133,19 @@ def agreement_of(
     return {
         "jsd": float(js_divergence(p, q).value),
         "kendall_tau": float(tau),
-        "top1": float((theirs == theirs.max())[ours == ours.max()].mean()) if len(set(theirs)) > 1 else np.nan,
+        "top1": top1(ours, theirs),
         "pairwise_accuracy": pairs_in_order(student_reward, teacher_reward),
     }
+
+
+def top1(score: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the score's first places that are first places of the reference; NaN if the reference does not rank.
+
+    >>> top1(np.array([2.0, 2.0, 1.0]), np.array([5.0, 4.0, 3.0]))
+    0.5
+    """
+    first = score == score.max()
+    return float((reference == reference.max())[first].mean()) if len(set(reference)) > 1 else np.nan
 
 
 def pairs_in_order(

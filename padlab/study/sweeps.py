@@ -17,7 +17,7 @@ from scipy.stats import kendalltau
 
 from padlab.candidates import check_candidates
 from padlab.phases.calibration import calibrate
-from padlab.study.agreement import Estimate, estimate
+from padlab.study.agreement import Estimate, estimate, top1
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -133,10 +133,9 @@ def ranking_metrics(score: Sequence[float], reference: Sequence[float]) -> dict[
     discount = 1 / np.log2(2 + np.arange(len(score)))
     reached = (np.array([gain[score == score[i]].mean() for i in np.argsort(-score)]) * discount).sum()
     tau = kendalltau(score, reference).statistic if len(set(score)) > 1 else 0.0
-    first = score == score.max()
     return {
         "kendall_tau": float(tau),
-        "top1": float((reference[first] == reference.max()).mean()),
+        "top1": top1(score, reference),
         "ndcg": float(reached / (np.sort(gain)[::-1] * discount).sum()),
     }
 

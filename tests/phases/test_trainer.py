@@ -213,6 +213,13 @@ def test_the_only_step_is_not_spent_on_warming_up(tiny, table):
     assert PADConfig("x", warmup_steps=5).get_warmup_steps(9) == 5
 
 
+def test_heads_of_two_sizes_are_refused_before_training(tiny, table):
+    wider = trainable_copy(tiny[1].model, None)
+    wider.resize_token_embeddings(len(tiny[1].tokenizer) + 64)
+    with pytest.raises(ValueError, match="output heads of one size"):
+        distill(tiny[1], table, token_kd=1.0, teacher=tiny[1].around(wider, "wider"), **FAST)
+
+
 def test_the_frozen_weights_are_shared_not_copied(tiny, table):
     trained = distill(tiny[1], table, max_steps=1, **FAST)
     original = {p.data_ptr() for p in tiny[1].model.parameters()}
