@@ -1,5 +1,8 @@
 """Rounds: each draws from the student as it is by then, and a killed run ends in the same table."""
 
+import json
+import random
+
 import numpy as np
 import pytest
 
@@ -63,6 +66,37 @@ def test_killed_rounds_end_in_the_same_table(tiny, tmp_path, monkeypatch, stage,
     assert found == wanted
     with pytest.raises(ValueError, match="seed"):
         run(tiny, folder=tmp_path / "run", seed=5)
+
+
+ROUNDS = """
+from pathlib import Path
+from padlab.runs import write_json
+
+def weights(model):
+    event()
+    return {"weights": int(model.weights_hash(), 16) % 1e6}
+
+_, history = padlab.run_rounds(
+    student, teacher, [f"Name {k} things." for k in range(4)], rounds=3, n=3, alpha=0.5, evaluate=weights,
+    sampling={"max_new_tokens": 6, "shard_size": 2}, learning_rate=2e-2, num_train_epochs=2, save_steps=1,
+    per_device_train_batch_size=2, gradient_accumulation_steps=1, folder=FOLDER)
+write_json(Path(OUT), history)
+"""
+
+
+def test_killed_at_random_points_the_history_is_that_of_the_unbroken_run(killer, tmp_path):
+    """SIGKILL in any stage of any round, with questions asked and checkpoints written."""
+
+    def code(name):
+        return ROUNDS.replace("FOLDER", repr(str(tmp_path / name))).replace("OUT", repr(str(tmp_path / f"{name}.json")))
+
+    status, events = killer.run(code("whole"))
+    assert status == 0
+    draw = random.Random(6)
+    assert killer.finish(code("broken"), [draw.randint(2, events // (k + 1)) for k in range(6)]) >= 4
+    whole, broken = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "broken"))
+    assert [row["round"] for row in whole] == [0, 1, 2, 3]
+    assert broken == whole
 
 
 def test_the_teacher_is_asked_only_where_its_answers_count(tiny, monkeypatch):
