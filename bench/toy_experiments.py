@@ -12,10 +12,11 @@ what is missing.
 """
 
 import argparse
+import gc
 import hashlib
+import inspect
 import json
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from _toy_report import draw_figure, print_paired, print_table
 import padlab
 from padlab.phases.rounds import rounds_for
 from padlab.runs import write_json
-from padlab.study.agreement import agreement_of
+from padlab.study.agreement import kendall_tau
 from padlab.study.toy import prompts, quality, question
 
 PRESET = padlab.PRESETS["toy"]
@@ -72,7 +73,7 @@ class Judge:
         wanted = [padlab.calibrate(r, p, alpha, standardise=standardise).tolist() for r, p in said]
         found = {"quality": float(np.mean(truth(fresh)))}
         for name, reference in zip(self.measures[1:], (self.truth, wanted), strict=True):
-            taus = [agreement_of(a, b)["kendall_tau"] for a, b in zip(ours, reference, strict=True)]
+            taus = [kendall_tau(a, b) for a, b in zip(ours, reference, strict=True)]
             found[name] = float(np.nanmean(taus))
         return found
 
@@ -206,14 +207,17 @@ def _rounds(teacher, student, asked, settings, count, n, **more):
     )  # fmt: skip
 
 
-def read_or_run(kept: Path, world: str, run: Callable[[], dict]) -> dict[str, dict[str, float]]:
-    """One result, from its file if models and settings are the same."""
+def read_or_run(kept: Path, world: str, run: partial) -> dict[str, dict[str, float]]:
+    """One result, from its file if models, settings, this script and the one that asks are the same."""
     settings = {"models": [m.describe() for m in padlab.load_pair(world)], "preset": str(PRESET)}
-    settings["script"] = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    scripts = {Path(__file__).name, Path(inspect.getfile(run.func)).name}
+    code = b"".join((Path(__file__).parent / name).read_bytes() for name in sorted(scripts))
+    settings["scripts"] = hashlib.sha256(code).hexdigest()[:16]
     if kept.exists():
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["settings"] == settings:
             return known["result"]
+    gc.freeze()  # every training collects garbage, which takes a second where much is alive
     found = run()
     write_json(kept, {"settings": settings, "result": found})
     return found

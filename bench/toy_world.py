@@ -17,7 +17,7 @@ from _measure import machine
 from toy_experiments import PRESET, SAMPLING, TRAINING, candidates, truth
 
 import padlab
-from padlab.study.agreement import agreement_of, estimate
+from padlab.study.agreement import estimate, kendall_tau
 from padlab.study.toy import WRITERS, prompts, question
 
 
@@ -30,7 +30,7 @@ def figures(teacher, student) -> dict[str, np.ndarray]:
     found = {"teacher writes": np.mean(truth(written), 1), "student writes": np.mean(known, 1)}
     for name, column in (("likelihood, tau", "teacher_reward"), ("selection, tau", "selection_prob")):
         pairs = zip(table[column], known, strict=True)
-        found[name] = np.array([agreement_of(a, b)["kendall_tau"] for a, b in pairs])
+        found[name] = np.array([kendall_tau(a, b) for a, b in pairs])
     return found
 
 

@@ -128,14 +128,23 @@ def agreement_of(
     1.0
     """
     ours, theirs = np.asarray(student_reward, float), np.asarray(teacher_reward, float)
-    tau = kendalltau(ours, theirs).statistic if len(set(ours)) > 1 and len(set(theirs)) > 1 else np.nan
     p, q = (torch.tensor(beta * values, dtype=torch.float64) for values in (ours, theirs))
     return {
         "jsd": float(js_divergence(p, q).value),
-        "kendall_tau": float(tau),
+        "kendall_tau": kendall_tau(ours, theirs),
         "top1": top1(ours, theirs),
         "pairwise_accuracy": pairs_in_order(student_reward, teacher_reward),
     }
+
+
+def kendall_tau(score: Sequence[float] | np.ndarray, reference: Sequence[float] | np.ndarray) -> float:
+    """Kendall's tau-b of two lists of n numbers, -1 to 1; NaN if one of them does not rank at all.
+
+    >>> kendall_tau([3.0, 1.0, 2.0], [9.0, 7.0, 8.0])
+    1.0
+    """
+    ranks = len(set(score)) > 1 and len(set(reference)) > 1
+    return float(kendalltau(score, reference).statistic) if ranks else float("nan")
 
 
 def top1(score: np.ndarray, reference: np.ndarray) -> float:
