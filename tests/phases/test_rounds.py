@@ -85,18 +85,25 @@ write_json(Path(OUT), history)
 
 
 def test_killed_at_random_points_the_history_is_that_of_the_unbroken_run(killer, tmp_path):
-    """SIGKILL in any stage of any round, with questions asked and checkpoints written."""
+    """SIGKILL while a stage is at work: early, in the middle and late in the three rounds, each on a fresh folder."""
 
     def code(name):
         return ROUNDS.replace("FOLDER", repr(str(tmp_path / name))).replace("OUT", repr(str(tmp_path / f"{name}.json")))
 
+    def history(name):
+        return json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+
     status, events = killer.run(code("whole"))
     assert status == 0
-    draw = random.Random(6)
-    assert killer.finish(code("broken"), [draw.randint(2, events // (k + 1)) for k in range(6)]) >= 4
-    whole, broken = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "broken"))
-    assert [row["round"] for row in whole] == [0, 1, 2, 3]
-    assert broken == whole
+    assert [row["round"] for row in history("whole")] == [0, 1, 2, 3]
+    draw, parts = random.Random(6), 4
+    for k in range(parts):
+        name = f"broken-{k}"
+        assert killer.run(code(name), draw.randint(k * events // parts + 1, (k + 1) * events // parts))[0] == -9
+        status, left = killer.run(code(name))
+        assert status == 0
+        assert k == 0 or left < events, "what was finished is not done again"
+        assert history(name) == history("whole")
 
 
 def test_the_teacher_is_asked_only_where_its_answers_count(tiny, monkeypatch):
