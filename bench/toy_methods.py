@@ -54,6 +54,13 @@ def report(world: str, found: dict[float, list[dict]]) -> None:
             mean, width = interval(after - start)
             line += f"  {measure} {after.mean():.3f} ({mean:+.3f} +- {width:.3f})"
         print(line)
+    print("  every rate, all seeds: change of quality, of tau with the truth")
+    for m in methods:
+        line = f"  {m:19}"
+        for rate, measure in product(found, MEASURES[:2]):
+            after, start = (values(who, rate, measure, slice(None)) for who in (m, "before"))
+            line += f"  {rate:g} " * (measure == "quality") + " {:+.3f} +- {:.3f}".format(*interval(after - start))
+        print(line)
     print("  PPD minus the other, each at its rate:")
     for m in methods:
         if m != "ppd":
