@@ -217,6 +217,7 @@ def read_or_run(kept: Path, world: str, run: partial) -> dict[str, dict[str, flo
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["settings"] == settings:
             return known["result"]
+    gc.collect()
     gc.freeze()  # every training collects garbage, which takes a second where much is alive
     found = run()
     write_json(kept, {"settings": settings, "result": found})

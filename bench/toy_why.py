@@ -27,7 +27,10 @@ PAIRED = ("dpo", "simpo")
 
 
 def by_chance(table, seed: int, spread: float):
-    """Every second prompt's rewards and log p_sel in an order by chance, and with so much of their spread."""
+    """Every second prompt's rewards and log p_sel in an order by chance, and with so much of their spread.
+
+    Equal texts may be dealt unequal signals, which no student can follow.
+    """
 
     def one(row: dict, number: int) -> dict:
         if number % 2 == 0:
