@@ -27,7 +27,7 @@ from alpha import judged_file
 
 import padlab
 from padlab.runs import write_json
-from padlab.study.agreement import agreement_of, estimate
+from padlab.study.agreement import estimate, kendall_tau
 from padlab.study.baselines import best_and_worst, response_tokens
 
 PRESET = padlab.PRESETS["embedded"]
@@ -80,7 +80,7 @@ def agreement_with_judge(student, judged) -> dict[str, np.ndarray]:
     """Kendall tau of the student's own reward with the strong judge's order, per prompt."""
     ours = padlab.add_rewards(judged, student, "student_reward")
     pairs = zip(ours["student_reward"], ours["truth"], strict=True)
-    return {"tau with judge": np.array([agreement_of(a, b)["kendall_tau"] for a, b in pairs])}
+    return {"tau with judge": np.array([kendall_tau(a, b) for a, b in pairs])}
 
 
 def read_or_measure(path: Path, run: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
