@@ -42,7 +42,7 @@ def speed_options(description: str, shapes: bool = True, **numbers: int) -> argp
 def network_of(shape: str, device: str) -> nn.Module:
     """The embedded teacher's network, or a random one of a known shape (bfloat16 on a GPU)."""
     if shape == "embedded":
-        return padlab.load_pair("embedded")[0].model.to(device)
+        return padlab.load_pair("pruned").teacher.model.to(device)
     name, sizes = SHAPES[shape]
     torch.manual_seed(0)
     config = getattr(transformers, name)(**({"num_hidden_layers": 26} | sizes))

@@ -25,7 +25,7 @@ from padlab.lm.chat import encode_text
 from padlab.show.plots import plot_alpha_curve, plot_reliability
 from padlab.study.agreement import estimate, pairs_in_order
 from padlab.study.judge import SAMPLING
-from padlab.study.sweeps import calibration_error
+from padlab.study.alpha_sweep import calibration_error
 
 PERIOD = 8  # tokens that the loop repeats
 KINDS = ["teacher, T 0.3", "teacher, T 1.2", "student, T 0.8", "25 blocks, T 0.8", "loop", "answer to another prompt"]
@@ -35,7 +35,7 @@ ORDER = [5, 4, 3, 2, 0, 0]  # the two traps share the last place
 def by_construction(teacher: padlab.LanguageModel, student: padlab.LanguageModel, count: int, folder: Path) -> list:
     """Rows with six responses and the reference order; the loop repeats the first words of the teacher's answer."""
     prompts = padlab.load_prompts("heldout", limit=count)
-    deeper = padlab.pruned(padlab.with_judge(teacher, None), 25)
+    deeper = padlab.prune_blocks(padlab.with_judge(teacher, None), 25)
     sources = {"cool": (teacher, 0.3), "hot": (teacher, 1.2), "student": (student, 0.8), "deeper": (deeper, 0.8)}
     texts = {
         name: padlab.sample_responses(
@@ -79,10 +79,10 @@ def judged_file(teacher: padlab.LanguageModel, path: Path, count: int, cut: int)
 def print_sweeps(table, out: Path) -> None:
     """Every variant's curve, and whether an inner alpha beats the ends."""
     for debias in (True, False):
-        for standardise in (False, True):
-            sweep = padlab.alpha_sweep(table, "truth", debias=debias, standardise=standardise)
+        for match_scale in (False, True):
+            sweep = padlab.alpha_sweep(table, "truth", debias=debias, match_scale=match_scale)
             print(
-                f"\n{'both orders' if debias else 'one order'}, {'standardised' if standardise else 'as in the method'}"
+                f"\n{'both orders' if debias else 'one order'}, {'standardised' if match_scale else 'as in the method'}"
             )
             print(sweep)
             for metric in sweep.per_prompt:
@@ -93,7 +93,7 @@ def print_sweeps(table, out: Path) -> None:
                 figure = plot_alpha_curve(
                     sweep.alphas, [e.value for e in middle], [e.low for e in middle], [e.high for e in middle]
                 )
-                figure.savefig(out / f"alpha{'-standardised' if standardise else ''}.png")
+                figure.savefig(out / f"alpha{'-standardised' if match_scale else ''}.png")
 
 
 def print_lengths(table) -> None:
@@ -152,7 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     folder = options.folder or Path("bench-out") / f"alpha-{Path(options.source).name.split('.')[0]}"
-    teacher, student = padlab.load_pair("embedded")
+    student, teacher = padlab.load_pair("pruned")
     if options.source == "heldout":
         rows = by_construction(teacher, student, options.prompts, folder)
     else:

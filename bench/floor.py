@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     print(machine(parser.parse_args().threads))
-    teacher, _ = padlab.load_pair("embedded")
+    _, teacher = padlab.load_pair("pruned")
     weights = sum(p.numel() for p in teacher.model.parameters())
     for dtype in (torch.float32, torch.bfloat16):
         rates = {rows: matrix_rate(dtype, rows) for rows in (1, 16, 128, 512, 2048)}

@@ -90,7 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}")
-    teacher, student = padlab.load_pair("embedded")
+    student, teacher = padlab.load_pair("pruned")
     if options.adapter:
         teacher = padlab.with_judge(teacher, options.adapter)
     pairs = heldout_pairs(teacher, student, options.folder)

@@ -19,7 +19,7 @@ from math import factorial
 import torch
 from torch.distributions import kl_divergence
 
-from padlab.rankings.divergence import js_divergence
+from padlab.rankings.large_n import js_divergence
 from padlab.rankings.enumeration import all_rankings
 from padlab.rankings.plackett_luce import PlackettLuce
 

@@ -84,7 +84,7 @@ def real_tokens(rows, stops) -> int:
 def main() -> None:
     """Tokens per second of each way."""
     options = speed_options(__doc__, shapes=False, prompts=32, n=4, tokens=64, repeats=3)
-    model, _ = padlab.load_pair("embedded", device="cpu", dtype="float32")
+    _, model = padlab.load_pair("pruned", device="cpu", dtype="float32")
     stops = stop_ids(model.model, model.tokenizer)
     prompts = padlab.load_prompts("train", limit=options.prompts)
     ids = [encode_chat(model.tokenizer, text) for text in prompts["prompt"]]

@@ -13,8 +13,8 @@ import torch
 from _measure import forward_gflop, keep_row, matrix_rate, network_of, peak_extra_mib, side_by_side, speed_options
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from padlab.lm.logprobs import score_ids
-from padlab.lm.precision import in_dtype, probe_bfloat16
+from padlab.lm.fast.scoring import score_ids
+from padlab.lm.fast.precision import in_dtype, probe_bfloat16
 
 CASES = [(4, 256, 64), (8, 256, 64), (4, 32, 64)]
 

@@ -13,7 +13,7 @@ from _measure import keep_row, side_by_side, speed_options
 
 import padlab
 from padlab.lm.chat import encode_chat
-from padlab.phases.questions import letter_tokens, question
+from padlab.phases.multiple_choice import letter_tokens, question
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def plain(model, rows, at_once):
 def main() -> None:
     """Questions per second of each way."""
     options = speed_options(__doc__, shapes=False, prompts=4, n=4, tokens=48, repeats=3)
-    model, student = padlab.load_pair("embedded")
+    model, student = padlab.load_pair("pruned")
     prompts = padlab.load_prompts("train", limit=options.prompts)
     table = padlab.sample_responses(student, prompts, options.n, max_new_tokens=options.tokens)
     rows, count = list(table), options.prompts * options.n * (options.n - 1)

@@ -29,7 +29,7 @@ import padlab
 from padlab.phases.rounds import rounds_for
 from padlab.runs import write_json
 from padlab.study.agreement import kendall_tau
-from padlab.study.toy import prompts, quality, question
+from padlab.worlds.toy import prompts, quality, question
 
 PRESET = padlab.PRESETS["toy"]
 SAMPLING = {"top_p": PRESET.top_p, "max_new_tokens": PRESET.max_new_tokens, "shard_size": 256}
@@ -65,12 +65,12 @@ class Judge:
         self.table = candidates(teacher, student, prompts(256, seed=seed, heldout=True), 4, 1000 + seed)
         self.truth = truth(self.table)
 
-    def __call__(self, student, alpha: float = PRESET.alpha, standardise: bool = False) -> dict[str, float]:
+    def __call__(self, student, alpha: float = PRESET.alpha, match_scale: bool = False) -> dict[str, float]:
         """Quality of fresh samples; agreement on the untrained student's samples."""
         fresh = padlab.sample_responses(student, self.table["prompt"], 4, seed=99, **SAMPLING)
         ours = padlab.add_rewards(self.table, student, "student_reward")["student_reward"]
         said = zip(self.table["teacher_reward"], self.table["selection_prob"], strict=True)
-        wanted = [padlab.calibrate(r, p, alpha, standardise=standardise).tolist() for r, p in said]
+        wanted = [padlab.calibrate(r, p, alpha, match_scale=match_scale).tolist() for r, p in said]
         found = {"quality": float(np.mean(truth(fresh)))}
         for name, reference in zip(self.measures[1:], (self.truth, wanted), strict=True):
             taus = [kendall_tau(a, b) for a, b in zip(ours, reference, strict=True)]
@@ -102,7 +102,7 @@ def widened(table):
 
 def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, float]]:
     """Setting -> measures; "before" is the untrained student."""
-    teacher, student = padlab.load_pair(world)
+    student, teacher = padlab.load_pair(world)
     judge, asked = Judge(teacher, student, seed), prompts(64, seed=seed)
     settings = {**TRAINING, "seed": seed}
 
@@ -133,12 +133,12 @@ def one_seed(experiment: str, world: str, seed: int) -> dict[str, dict[str, floa
         "scale": lambda: {  # does selection help by what it says, or by being on a wider scale?
             "likelihood": judge(train(table, alpha=0.0), 0.0),
             "likelihood, as wide as selection": judge(train(widened(table), alpha=0.0), 0.0),
-            "selection, as narrow as likelihood": judge(train(table, alpha=1.0, standardise=True), 1.0, True),
+            "selection, as narrow as likelihood": judge(train(table, alpha=1.0, match_scale=True), 1.0, True),
             "selection": judge(train(table, alpha=1.0), 1.0),
         },
         "reduction": lambda: {  # p_sel weighs less beside sums, unless it is brought to the scale of the rewards
             f"{kind}, alpha {a:g}{', standardised' * even}": judge(
-                train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind, standardise=even), a, even
+                train(draw(reduction=kind), alpha=a, beta=beta, reward_reduction=kind, match_scale=even), a, even
             )
             for kind, beta in (("mean", PRESET.beta), ("sum", PRESET.beta / LENGTH))
             for a, even in ((0.0, False), (PRESET.alpha, False), (PRESET.alpha, True))

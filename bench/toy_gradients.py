@@ -25,11 +25,11 @@ from toy_experiments import PRESET, SAMPLING, candidates, truth
 from toy_why import TEACHERS, by_chance
 
 import padlab
-from padlab.lm.batches import make_batch
-from padlab.lm.logprobs import token_logprobs
+from padlab.lm.fast.packing import make_batch
+from padlab.lm.fast.scoring import token_logprobs
 from padlab.phases.rewards import candidate_ids
-from padlab.phases.trainer import PADConfig, PADTrainer
-from padlab.study.toy import prompts
+from padlab.training.trainer import PADConfig, PADTrainer
+from padlab.worlds.toy import prompts
 
 LOSSES = {
     "ppd": {"loss": "ppd"},
@@ -78,7 +78,7 @@ def flat(student) -> torch.Tensor:
 
 def directions(world: str, seed: int, count: int) -> dict[tuple[str, str], tuple[float, ...]]:
     """(teacher, loss) -> cosines with the gradient of quality, with PPD's, with the same loss's on other prompts."""
-    teacher, student = padlab.load_pair(world)
+    student, teacher = padlab.load_pair(world)
     drawn = prompts(2 * count + OTHERS, seed=seed)
     wanted = quality_gradient(student, drawn[2 * count :], seed)
     tables = [candidates(teacher, student, drawn[k : k + count], PRESET.n, seed) for k in (0, count)]
@@ -94,7 +94,7 @@ def directions(world: str, seed: int, count: int) -> dict[tuple[str, str], tuple
 
 def strengths(world: str, seed: int) -> dict[str, np.ndarray]:
     """Shares per bin of `APART`: of the prompts, and of each loss's pull (the teacher as it is, 512 prompts)."""
-    teacher, student = padlab.load_pair(world)
+    student, teacher = padlab.load_pair(world)
     table = candidates(teacher, student, prompts(OTHERS, seed=seed), PRESET.n, seed)
     ours = PRESET.beta * torch.tensor(list(padlab.add_rewards(table, student, "student_reward")["student_reward"]))
     said = zip(table["teacher_reward"], table["selection_prob"], strict=True)

@@ -21,14 +21,14 @@ from _toy_report import interval
 from toy_experiments import TRAINING, Judge, baselines, read_or_run
 
 import padlab
-from padlab.study.toy import prompts
+from padlab.worlds.toy import prompts
 
 MEASURES = ("quality", "tau with truth", "tau with teacher")
 
 
 def one_seed(world: str, seed: int, rate: float) -> dict[str, dict[str, float]]:
     """Method -> measures at this rate; "before" is the untrained student."""
-    teacher, student = padlab.load_pair(world)
+    student, teacher = padlab.load_pair(world)
     judge, asked = Judge(teacher, student, seed), prompts(64, seed=seed)
     settings = {**TRAINING, "seed": seed, "learning_rate": rate}
     return {"before": judge(student), **baselines(teacher, student, asked, judge, settings)}

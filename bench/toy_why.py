@@ -20,7 +20,7 @@ from toy_methods import arguments, over_rates
 
 import padlab
 from padlab.study.baselines import best_and_worst, response_tokens
-from padlab.study.toy import prompts
+from padlab.worlds.toy import prompts
 
 TEACHERS = {"as it is": None, "half by chance, and it says so": 0.1, "half by chance, unsaid": 1.0}
 PAIRED = ("dpo", "simpo")
@@ -47,7 +47,7 @@ def by_chance(table, seed: int, spread: float):
 @cache
 def beginning(world: str, seed: int) -> tuple:
     """What all runs of a seed share: student, judge, training table, measures before."""
-    teacher, student = padlab.load_pair(world)
+    student, teacher = padlab.load_pair(world)
     judge = Judge(teacher, student, seed)
     return student, judge, candidates(teacher, student, prompts(64, seed=seed), PRESET.n, seed), judge(student)
 

@@ -2,7 +2,7 @@
 
     python bench/toy_world.py [--folder FOLDER]
 
-Without a folder: the bundled models. With one: those that `python -m padlab.study.toy_models FOLDER` made, beside the
+Without a folder: the bundled models. With one: those that `python -m padlab.study.world_models FOLDER` made, beside the
 bundled ones. Per world, on 128 held-out prompts with 4 samples each at T 1: true quality of what teacher and student
 write; Kendall tau of the teacher's likelihood and of its selection probabilities with the truth, on the student's
 samples. Then the seconds of a loop on 64 prompts with n = 4, phase by phase, warm.
@@ -18,7 +18,7 @@ from toy_experiments import PRESET, SAMPLING, TRAINING, candidates, truth
 
 import padlab
 from padlab.study.agreement import estimate, kendall_tau
-from padlab.study.toy import WRITERS, prompts, question
+from padlab.worlds.toy import WRITERS, prompts, question
 
 
 def figures(teacher, student) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ def loop_seconds(teacher, student) -> dict[str, float]:
     trained = padlab.distill(student, table, alpha=PRESET.alpha, **TRAINING)
     lap("distil")
     for model in (student, trained):
-        padlab.fresh_samples(model, teacher, prompts(64, heldout=True), PRESET.n, temperature=1.0, **SAMPLING)
+        padlab.evaluate_samples(model, teacher, prompts(64, heldout=True), PRESET.n, temperature=1.0, **SAMPLING)
         padlab.rank_agreement(model, teacher, table)
     lap("evaluate")
     return seconds

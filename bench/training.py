@@ -16,8 +16,8 @@ from scoring import tokens
 
 import padlab
 from padlab.lm.adapters import trainable_copy
-from padlab.lm.batches import make_batch
-from padlab.lm.logprobs import mean_logprobs, token_logprobs
+from padlab.lm.fast.packing import make_batch
+from padlab.lm.fast.scoring import mean_logprobs, token_logprobs
 from padlab.lm.tiny import tiny_tokenizer
 
 N, BETA = 4, 10.0

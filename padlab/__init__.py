@@ -16,7 +16,7 @@ The public names, in the order of the method:
     run_rounds                            all phases in rounds, each on fresh responses
     compare_baselines                     SFT, token-level KD, DPO, SimPO, VPD, PPD at equal budget
     rank_agreement, compare               evaluation: before and after
-    fresh_samples                         evaluation: what the student writes now
+    evaluate_samples                         evaluation: what the student writes now
     examine                               can this model be a teacher?
     with_judge, prepare_judge             an adapter that answers selection questions
     judge_quality, make_pairs             ... and how well it does
@@ -32,26 +32,26 @@ from importlib import import_module as _import_module
 __version__ = "0.1.0"
 
 _PLACES = {
-    "padlab.lm.models": ("LanguageModel", "load_model", "load_pair", "pruned", "with_judge", "free"),
+    "padlab.lm.models": ("LanguageModel", "load_model", "load_pair", "prune_blocks", "with_judge", "free_memory"),
     "padlab.lm.presets": ("PRESETS", "Preset"),
     "padlab.prompts": ("load_prompts",),
     "padlab.candidates": ("check_candidates", "to_trl", "from_trl"),
     "padlab.rankings.plackett_luce": ("PlackettLuce",),
-    "padlab.rankings.divergence": ("Divergence", "js_divergence"),
+    "padlab.rankings.large_n": ("Divergence", "js_divergence"),
     "padlab.rankings.losses": ("vpd_loss", "ppd_loss", "sft_loss", "dpo_loss", "simpo_loss"),
     "padlab.rankings.uncertainty": ("bootstrap_preference",),
-    "padlab.rankings.fit": ("fit_plackett_luce", "goodness_of_fit"),
+    "padlab.rankings.goodness_of_fit": ("fit_plackett_luce", "goodness_of_fit"),
     "padlab.phases.sampling": ("sample_responses",),
     "padlab.phases.rewards": ("score", "score_tokens", "add_rewards"),
-    "padlab.phases.calibration": ("add_selection_probs", "calibrate"),
-    "padlab.phases.trainer": ("PADConfig", "PADTrainer"),
+    "padlab.phases.selection": ("add_selection_probs", "calibrate"),
+    "padlab.training.trainer": ("PADConfig", "PADTrainer"),
     "padlab.phases.distillation": ("distill",),
     "padlab.phases.rounds": ("run_rounds",),
     "padlab.study.baselines": ("compare_baselines",),
-    "padlab.study.agreement": ("rank_agreement", "compare", "fresh_samples"),
+    "padlab.study.agreement": ("rank_agreement", "compare", "evaluate_samples"),
     "padlab.study.doctor": ("examine",),
     "padlab.study.judge": ("prepare_judge", "judge_quality", "make_pairs"),
-    "padlab.study.sweeps": ("alpha_sweep", "ranking_metrics"),
+    "padlab.study.alpha_sweep": ("alpha_sweep", "ranking_metrics"),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 __all__ = sorted([*_PLACE_OF, "__version__"])

@@ -108,7 +108,7 @@ def _sample(options) -> None:
 
     preset = _preset(options.preset)
     choice = {k: getattr(options, k) for k in ("preset", "teacher", "student")}
-    _, student = _load(choice)
+    student, _ = _load(choice)
     record(options.run, "models", choice)
     settings = {
         name: getattr(preset, name) if getattr(options, name) is None else getattr(options, name)
@@ -128,7 +128,7 @@ def _score(options) -> None:
 
     path = options.run / "candidates.jsonl"
     table = load_table(path)
-    teacher, _ = _pair(options.run)
+    _, teacher = _pair(options.run)
     table = padlab.add_rewards(table, teacher, "teacher_reward", folder=options.run)
     if options.selection != "none":
         table = padlab.add_selection_probs(table, teacher, options.selection, folder=options.run)
@@ -151,7 +151,7 @@ def _distill(options) -> None:
         given = getattr(options, flag)
         settings["num_train_epochs" if flag == "epochs" else flag] = getattr(preset, flag) if given is None else given
     full = options.full or not preset.lora
-    teacher, student = _pair(options.run)
+    student, teacher = _pair(options.run)
     if options.token_kd is None and not teacher.shares_vocabulary(student):
         settings["token_kd"] = 0.0  # tokens of two vocabularies cannot be compared
     settings["teacher"] = teacher if settings["token_kd"] else None
@@ -167,12 +167,12 @@ def _evaluate(options) -> None:
     from padlab.runs import read_manifest, save_table, write_json
 
     run = options.run
-    teacher, student = _pair(run)
+    student, teacher = _pair(run)
     trained = _trained(run, student)
     prompts = padlab.load_prompts(options.prompts, limit=options.limit)
     how, target = _as_sampled(run), _as_trained(run)
     fresh = [
-        padlab.fresh_samples(model, teacher, prompts, **how, seed=options.seed, folder=run / "evaluate" / name)
+        padlab.evaluate_samples(model, teacher, prompts, **how, seed=options.seed, folder=run / "evaluate" / name)
         for model, name in ((student, "before"), (trained, "after"))
     ]
     table = fresh[0].table
@@ -185,7 +185,7 @@ def _evaluate(options) -> None:
     print(f"target: alpha {target['alpha']:g}, beta {target['beta']:g}")
     for title, pair in (("the same held-out responses", ranked), ("fresh samples", fresh)):
         print(f"\n{title} ({len(prompts)} prompts)   before   after   difference [95 % interval]")
-        for name, change in padlab.compare(*pair).items():
+        for name, change in padlab.paired_differences(*pair).items():
             values = [float(report.estimates()[name].value) for report in pair]
             print(f"  {name:18} {values[0]:8.3f} {values[1]:8.3f}   {change}")
             result[name] = {"before": values[0], "after": values[1], "difference": asdict(change)}
@@ -203,7 +203,7 @@ def _doctor(options) -> None:
 
 
 def _prepare_judge(options) -> None:
-    teacher, student = _load(vars(options))
+    student, teacher = _load(vars(options))
     padlab.prepare_judge(padlab.with_judge(teacher, None), student, folder=options.run)
     print(f"padlab.with_judge(teacher, {str(options.run / 'judge')!r}) uses the adapter")
 
@@ -243,7 +243,7 @@ def _pair(run: Path):
 def _load(choice: dict[str, str | None]):
     if choice["teacher"] and choice["student"]:
         return padlab.load_model(choice["teacher"]), padlab.load_model(choice["student"])
-    teacher, student = padlab.load_pair(choice["preset"])
+    student, teacher = padlab.load_pair(choice["preset"])
     if choice["teacher"]:
         teacher = padlab.load_model(choice["teacher"])
     return teacher, padlab.load_model(choice["student"]) if choice["student"] else student
@@ -289,7 +289,7 @@ def _trained(run: Path, student):
         return padlab.load_model(folder, dtype="float32")  # as it was trained; 16 bits would undo small steps
     from padlab.lm.adapters import with_adapter
 
-    return student.around(with_adapter(student.model, folder), f"adapter {folder.name}")
+    return student.with_weights(with_adapter(student.model, folder), f"adapter {folder.name}")
 
 
 def _quiet(threads: int | None) -> None:

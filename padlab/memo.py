@@ -17,7 +17,7 @@ from padlab.runs import Rows, write_json
 FORMAT = 1  # raise it when what is kept, or how it is computed, changes
 
 
-def remembering(
+def cached_rows(
     work: Callable[[Sequence[int]], Rows], key: Callable[[int], Any], folder: str | Path | None
 ) -> Callable[[Sequence[int]], Rows]:
     """`work` that reads the rows it finds in a folder, does the others and keeps them.
@@ -31,9 +31,9 @@ def remembering(
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
-    >>> remembering(lambda piece: [{"square": k * k} for k in piece], str, folder)([3])
+    >>> cached_rows(lambda piece: [{"square": k * k} for k in piece], str, folder)([3])
     [{'square': 9}]
-    >>> remembering(lambda piece: 1 / 0, str, folder)([3])
+    >>> cached_rows(lambda piece: 1 / 0, str, folder)([3])
     [{'square': 9}]
     """
     if folder is None:

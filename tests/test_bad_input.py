@@ -249,7 +249,7 @@ def test_a_fault_found_on_the_way_keeps_the_rows_before_it(tiny, tmp_path):
     bad = [*rows[:2], {**rows[2], "responses": ["word " * 150, "other " * 150, "c"]}]
     call = {"method": "n-way", "folder": tmp_path / "run", "shard_size": 1}
     with pytest.raises(ValueError, match="row 2: the selection question has"):
-        padlab.add_selection_probs(bad, tiny[0], **call)
+        padlab.add_selection_probs(bad, tiny.teacher, **call)
     assert [p.name for p in sorted((tmp_path / "run" / "select").iterdir())] == ["00000.jsonl", "00001.jsonl"]
 
 
@@ -268,7 +268,7 @@ def test_two_different_tokenizers_and_templates_work_end_to_end(tiny):
     table, trained, report = chain(*tiny, PROMPTS)
     assert set(report.per_prompt) == {"jsd", "kendall_tau", "top1", "pairwise_accuracy"}
     assert len(trained.history) == 3
-    back, _, _ = chain(tiny[1], tiny[0], PROMPTS)
+    back, _, _ = chain(tiny.student, tiny.teacher, PROMPTS)
     assert back["response_tokenizer"][0] != table["response_tokenizer"][0]
 
 
@@ -277,8 +277,8 @@ def test_two_different_tokenizers_and_templates_work_end_to_end(tiny):
     "fields", [{"chat_template": None}, {"pad_token": None}, {"chat_template": None, "pad_token": None}]
 )
 def test_without_chat_template_or_pad_token_everything_works(tiny, fields):
-    bare = changed(tiny[1], "bare student", **fields)
-    table, trained, report = chain(tiny[0], bare, PROMPTS)
+    bare = changed(tiny.student, "bare student", **fields)
+    table, trained, report = chain(tiny.teacher, bare, PROMPTS)
     assert len(trained.history) == 3
     assert (report.per_prompt["jsd"] >= 0).all()
     if fields.keys() == {"pad_token"}:  # padding is by length: the pad token decides nothing
@@ -288,8 +288,8 @@ def test_without_chat_template_or_pad_token_everything_works(tiny, fields):
 
 
 def test_a_left_over_padding_side_decides_nothing(tiny):
-    left = changed(tiny[1], "left", padding_side="left", truncation_side="left")
-    found, expected = (chain(tiny[0], student, PROMPTS) for student in (left, tiny[1]))
+    left = changed(tiny.student, "left", padding_side="left", truncation_side="left")
+    found, expected = (chain(tiny.teacher, student, PROMPTS) for student in (left, tiny.student))
     assert found[0]["response_ids"][:] == expected[0]["response_ids"][:]
     assert found[1].history[0]["loss"] == expected[1].history[0]["loss"]
 
@@ -317,8 +317,8 @@ HOSTILE = [
 
 def test_control_text_and_html_are_only_text(tiny, tmp_path):
     rows = [{"prompt": f"Repeat: {text}", "responses": [*HOSTILE[k:], *HOSTILE[:k]]} for k, text in enumerate(HOSTILE)]
-    table = padlab.add_rewards(padlab.check_candidates(rows), tiny[0], folder=tmp_path)
-    table = padlab.add_selection_probs(table, tiny[0], folder=tmp_path)
+    table = padlab.add_rewards(padlab.check_candidates(rows), tiny.teacher, folder=tmp_path)
+    table = padlab.add_selection_probs(table, tiny.teacher, folder=tmp_path)
     save_table(table, tmp_path / "t.jsonl")
     assert load_table(tmp_path / "t.jsonl")["responses"][:] == [row["responses"] for row in rows]
     for row in table:
@@ -326,7 +326,7 @@ def test_control_text_and_html_are_only_text(tiny, tmp_path):
         page = responses(row["prompt"], row["responses"])._repr_html_()
         assert "&lt;script&gt;" in page
         assert not re.search("<script|<img|\x1b", page)
-    trained = padlab.distill(tiny[1], table, max_steps=1)
+    trained = padlab.distill(tiny.student, table, max_steps=1)
     assert trained.history[0]["loss"] > 0
-    sampled = padlab.sample_responses(tiny[1], HOSTILE, n=2, max_new_tokens=3)
+    sampled = padlab.sample_responses(tiny.student, HOSTILE, n=2, max_new_tokens=3)
     assert sampled["prompt"][:] == HOSTILE

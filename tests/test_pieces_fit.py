@@ -7,9 +7,9 @@ import padlab
 
 @pytest.mark.parametrize("method", ["pairwise", "n-way"])
 def test_votes_and_token_rewards_feed_the_bootstrap(tiny, method):
-    table = padlab.sample_responses(tiny[1], ["Name a colour."], n=3, max_new_tokens=6)
-    table = padlab.add_rewards(table, tiny[0], token_logps=True)
-    row = padlab.add_selection_probs(table, tiny[0], method, votes=True)[0]
+    table = padlab.sample_responses(tiny.student, ["Name a colour."], n=3, max_new_tokens=6)
+    table = padlab.add_rewards(table, tiny.teacher, token_logps=True)
+    row = padlab.add_selection_probs(table, tiny.teacher, method, votes=True)[0]
     found = padlab.bootstrap_preference(
         row["token_logps"], row["selection_votes"], alpha=1.0, votes_are=method, num_resamples=50
     )
@@ -20,12 +20,12 @@ def test_votes_and_token_rewards_feed_the_bootstrap(tiny, method):
 
 
 def test_an_edited_text_is_not_scored_on_its_old_ids(tiny):
-    table = padlab.sample_responses(tiny[1], ["Name a colour."], n=2, max_new_tokens=4)
+    table = padlab.sample_responses(tiny.student, ["Name a colour."], n=2, max_new_tokens=4)
     edited = table.map(lambda row: {"responses": ["red", *row["responses"][1:]]})
     with pytest.raises(ValueError, match="row 0: response 0: its text is not what response_ids say"):
-        padlab.add_rewards(edited, tiny[1])
-    fresh = padlab.add_rewards(edited.remove_columns("response_ids"), tiny[1])
-    assert fresh["teacher_reward"][0][0] == pytest.approx(padlab.score(tiny[1], "Name a colour.", ["red"])[0])
+        padlab.add_rewards(edited, tiny.student)
+    fresh = padlab.add_rewards(edited.remove_columns("response_ids"), tiny.student)
+    assert fresh["teacher_reward"][0][0] == pytest.approx(padlab.score(tiny.student, "Name a colour.", ["red"])[0])
 
 
 def test_a_row_without_its_reward_is_named():
@@ -35,14 +35,14 @@ def test_a_row_without_its_reward_is_named():
 
 
 def test_shards_without_a_manifest_are_not_adopted(tiny, tmp_path):
-    padlab.sample_responses(tiny[1], ["Hi"], n=2, max_new_tokens=2, folder=tmp_path)
+    padlab.sample_responses(tiny.student, ["Hi"], n=2, max_new_tokens=2, folder=tmp_path)
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(ValueError, match="does not say under which settings"):
-        padlab.sample_responses(tiny[1], ["Hi"], n=2, max_new_tokens=2, seed=1, folder=tmp_path)
+        padlab.sample_responses(tiny.student, ["Hi"], n=2, max_new_tokens=2, seed=1, folder=tmp_path)
 
 
 def test_a_pruned_model_does_not_claim_its_parents_name(tiny):
-    assert padlab.pruned(tiny[0], 2).model.name_or_path == ""
+    assert padlab.prune_blocks(tiny.teacher, 2).model.name_or_path == ""
 
 
 def test_a_template_with_todays_date_gives_the_same_ids_every_day(tiny):

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from padlab.lm.cache import RoomyLayer, roomy_cache
+from padlab.lm.fast.kv_cache import RoomyLayer, roomy_cache
 from padlab.lm.chat import control_tokens, end_of_turn_id
-from padlab.lm.logprobs import OVERFLOW
+from padlab.lm.fast.scoring import OVERFLOW
 
 FULL = 7 / 8  # finished rows leave the batch when no larger share is alive; each time, the cache is copied
 NUCLEUS_FIRST = (64, 512)  # look for the nucleus among so many top tokens before sorting the whole vocabulary

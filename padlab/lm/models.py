@@ -91,7 +91,7 @@ class LanguageModel:
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }
 
-    def around(self, model: Any, note: str, history: tuple[dict[str, float], ...] = ()) -> LanguageModel:
+    def with_weights(self, model: Any, note: str, history: tuple[dict[str, float], ...] = ()) -> LanguageModel:
         """The same tokenizer and name around other weights, without judge; the note is added to the source."""
         source = "; ".join(filter(None, (self.source, note)))
         return replace(self, model=model, source=source, history=history, judge=None)
@@ -140,17 +140,17 @@ def load_model(
 
 
 def load_pair(
-    preset: str = "embedded", *, dtype: str | None = None, device: str | None = None
+    preset: str = "pruned", *, dtype: str | None = None, device: str | None = None
 ) -> tuple[LanguageModel, LanguageModel]:
     """(teacher, student) of a preset: a name in `padlab.PRESETS`, such as "tiny", "embedded", "classroom".
 
     Args:
         preset: see `padlab.PRESETS` for models, settings and where the settings come from. The teacher of "embedded"
             has padlab's judge adapter, which answers selection questions and nothing else. "toy" and "toy-aligned" are
-            small models of a closed world with a known truth (`padlab.study.toy`).
+            small models of a closed world with a known truth (`padlab.worlds.toy`).
         dtype, device: as in `load_model`.
 
-    >>> teacher, student = load_pair("tiny")
+    >>> student, teacher = load_pair("tiny")
     >>> teacher.tokenizer_hash() == student.tokenizer_hash()
     False
     """
@@ -164,7 +164,7 @@ def load_pair(
         return tuple(replace(m, source=m.name) for m in loaded)  # the folder differs from machine to machine
     teacher = load_model(chosen.teacher, dtype=dtype, device=device)
     if chosen.keep_blocks:
-        return with_judge(teacher, bundled("judge")), pruned(teacher, chosen.keep_blocks)
+        return with_judge(teacher, bundled("judge")), prune_blocks(teacher, chosen.keep_blocks)
     return teacher, load_model(chosen.student, dtype=dtype, device=device)
 
 
@@ -178,7 +178,7 @@ def with_judge(model: LanguageModel, folder: str | os.PathLike | None) -> Langua
     Raises:
         ValueError: the adapter was made for another model.
 
-    >>> with_judge(load_pair("tiny")[0], None).judge_hash()
+    >>> with_judge(load_pair("tiny").teacher, None).judge_hash()
     'none'
     """
     return replace(model, judge=None if folder is None else with_adapter(model.model, folder))
@@ -191,7 +191,7 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def pruned(teacher: LanguageModel, keep_blocks: int) -> LanguageModel:
+def prune_blocks(teacher: LanguageModel, keep_blocks: int) -> LanguageModel:
     """A student made of the teacher by leaving out the blocks of lowest measured influence."""
     model, removed = prune_depth(teacher.model, teacher.tokenizer, keep_blocks)
     total = keep_blocks + len(removed)
@@ -203,7 +203,7 @@ def pruned(teacher: LanguageModel, keep_blocks: int) -> LanguageModel:
     )
 
 
-def free() -> None:
+def free_memory() -> None:
     """Give memory back: drop the last traceback (it keeps tensors alive in notebooks) and empty the GPU cache."""
     import sys
 
@@ -268,7 +268,7 @@ def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tup
         raise RuntimeError(
             f"cannot load {where}: {first}\nIt is neither a local folder nor in the local Hub cache, and the Hub could "
             "not be reached or does not have it (or it is gated: huggingface-cli login). Without a Hub use "
-            "padlab.load_pair('embedded'), a local folder or a .gguf file."
+            "padlab.load_pair('pruned'), a local folder or a .gguf file."
         ) from error
     return model, tokenizer
 

@@ -10,9 +10,9 @@ from transformers import PrinterCallback
 from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
-from padlab.phases.checkpoints import MarkComplete, Progress, last_complete
+from padlab.training.callbacks import MarkComplete, Progress, last_complete
 from padlab.phases.rewards import fingerprint
-from padlab.phases.trainer import PADConfig, PADTrainer
+from padlab.training.trainer import PADConfig, PADTrainer
 from padlab.runs import stage_folder
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def distill(
     Args:
         student: left as it was; one that already has a LoRA adapter continues a copy of it.
         candidates: table with `responses`, `teacher_reward`, and `selection_prob` if alpha > 0.
-        loss: "ppd" or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines (`padlab.phases.objectives`).
+        loss: "ppd" or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines (`padlab.training.per_prompt_losses`).
         divergence: for ppd: "js", "forward_kl", "reverse_kl" or "released".
         alpha: weight of the selection probability, 0 to 1; 0 needs no `selection_prob`.
         beta: nats/token to scores, > 0 (paper: 10).
@@ -73,7 +73,7 @@ def distill(
     with stage_folder(folder, "checkpoints", asked) as place:
         args = PADConfig(**{"output_dir": str(place), **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
-        copy = student.around(network, f"{loss} alpha={alpha:g} beta={beta:g}")
+        copy = student.with_weights(network, f"{loss} alpha={alpha:g} beta={beta:g}")
         callbacks = [Progress(f"distil ({loss})"), MarkComplete()]
         trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
@@ -83,7 +83,7 @@ def distill(
             if folder is not None or not keep_interrupted:
                 raise
             print(f"interrupted after {trainer.state.global_step} of {trainer.state.max_steps} steps: keeping these")
-    return copy.around(trainer.model.eval(), "", history=tuple(trainer.state.log_history))
+    return copy.with_weights(trainer.model.eval(), "", history=tuple(trainer.state.log_history))
 
 
 def _decided_by(student: LanguageModel, candidates: Dataset, peft_config: Any, teacher: Any) -> dict[str, Any]:

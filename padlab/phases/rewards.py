@@ -14,10 +14,10 @@ import torch
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
 from padlab.lm.generate import decode_text, stop_ids
-from padlab.lm.logprobs import score_ids
+from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
-from padlab.lm.precision import in_dtype, probe_bfloat16
-from padlab.memo import remembering
+from padlab.lm.fast.precision import in_dtype, probe_bfloat16
+from padlab.runs import cached_rows
 from padlab.runs import in_shards, read_manifest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def score(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[f
     Returns:
         one float per response: mean log-probability per token, nats/token, <= 0.
 
-    >>> teacher, student = load_pair("tiny")
+    >>> student, teacher = load_pair("tiny")
     >>> len(score(teacher, "Name a colour.", ["red", "a long walk"]))
     2
     """
@@ -76,14 +76,14 @@ def add_rewards(
         model: the teacher, or the student.
         column: name of the new column, n floats per row, nats/token (nats for "sum").
         reduction: "mean" over a response's tokens (the method's reward) or "sum", which is the log-probability of the
-            whole response and falls with its length; train with `PADConfig(reward_reduction="sum")` then.
+            whole response and falls with its length; train with `PADConfig(length_normalize=False)` then.
         token_logps: also add the column `token_logps` (n lists of nats), which bootstrap intervals need.
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts scored together.
         cache: folder in which scores are kept by model, template and tokens, for any table; the same rows again are
-            read there (`padlab.memo`).
+            read there (`padlab.runs`).
         dtype: type of the weights for scoring, "float32" or "bfloat16"; "auto" measures on four prompts whether
-            bfloat16 is faster and near enough (`padlab.lm.precision`) and says so; a resumed run keeps what was
+            bfloat16 is faster and near enough (`padlab.lm.fast.precision`) and says so; a resumed run keeps what was
             chosen. None takes the model as it is. Log-probabilities are float32 in any case.
 
     Raises:
@@ -102,7 +102,7 @@ def add_rewards(
         return [{"logps": row} for row in scored]
 
     described = model.describe()
-    work = remembering(work, lambda k: ["score", described, prompt_ids[k], response_ids[k]], cache)
+    work = cached_rows(work, lambda k: ["score", described, prompt_ids[k], response_ids[k]], cache)
     settings = {"model": described, "candidates": fingerprint(response_ids, prompt_ids)}
     rows = in_shards(
         range(len(candidates)), work, stage=f"score-{column}", settings=settings, folder=folder, shard_size=shard_size

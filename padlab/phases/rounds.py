@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padlab.lm.models import LanguageModel
-from padlab.phases.calibration import add_selection_probs
+from padlab.phases.selection import add_selection_probs
 from padlab.phases.distillation import distill
 from padlab.phases.rewards import add_rewards
 from padlab.phases.sampling import sample_responses

@@ -63,7 +63,7 @@ def sample_responses(
     Raises:
         ValueError: a setting out of range, an empty prompt, or a prompt too long for the context (names the row).
 
-    >>> teacher, student = load_pair("tiny")
+    >>> student, teacher = load_pair("tiny")
     >>> len(sample_responses(student, ["Hi"], n=3, max_new_tokens=4)["responses"][0])
     3
     """

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from padlab.rankings.checks import working_dtype
-from padlab.rankings.divergence import js_divergence
+from padlab.rankings.large_n import js_divergence
 from padlab.rankings.enumeration import check_enumerable, ranking_log_probs
 from padlab.rankings.plackett_luce import PlackettLuce, kl_divergence
 

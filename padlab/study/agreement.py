@@ -16,10 +16,10 @@ from scipy.stats import bootstrap, kendalltau
 
 from padlab.candidates import check_candidates
 from padlab.lm.models import LanguageModel
-from padlab.phases.calibration import calibrate
+from padlab.phases.selection import calibrate
 from padlab.phases.rewards import add_rewards
 from padlab.phases.sampling import sample_responses
-from padlab.rankings.divergence import js_divergence
+from padlab.rankings.large_n import js_divergence
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -84,7 +84,7 @@ def rank_agreement(
     *,
     alpha: float = 0.0,
     beta: float = 10.0,
-    standardise: bool = False,
+    match_scale: bool = False,
 ) -> Report:
     """Agreement of two models' rankings of the same responses.
 
@@ -94,7 +94,7 @@ def rank_agreement(
         heldout: candidates with independent samples (not `distinct`, no `pool`).
         alpha: weight of `selection_prob` in the teacher's calibrated reward, 0 to 1.
         beta: nats/token to scores, > 0; only the divergence depends on it.
-        standardise: as in `padlab.calibrate`.
+        match_scale: as in `padlab.calibrate`.
 
     Returns:
         Report with jsd (nats), kendall_tau (tau-b), top1, pairwise_accuracy (ties count one half).
@@ -113,7 +113,7 @@ def rank_agreement(
     rows = []
     for entry in table:
         reward, chosen = torch.tensor(entry["teacher_reward"]), entry["selection_prob"] if alpha else None
-        wanted = calibrate(reward, chosen, alpha, standardise=standardise)
+        wanted = calibrate(reward, chosen, alpha, match_scale=match_scale)
         rows.append(agreement_of(entry["student_reward"], wanted.tolist(), beta))
     return Report({name: np.array([row[name] for row in rows]) for name in rows[0]}, table)
 
@@ -182,7 +182,7 @@ def pairs_in_order(
     return float(agree.mean()) if len(agree) else float("nan")
 
 
-def fresh_samples(
+def evaluate_samples(
     student: LanguageModel, teacher: LanguageModel, prompts: Dataset | Sequence[str], n: int = 4, **sampling: Any
 ) -> Report:
     """What the student writes: independent samples with the teacher's reward, and the student's health.
@@ -208,7 +208,7 @@ def fresh_samples(
     return Report({name: np.array(values, float) for name, values in measured.items()}, table)
 
 
-def compare(before: Report, after: Report) -> dict[str, Estimate]:
+def paired_differences(before: Report, after: Report) -> dict[str, Estimate]:
     """Paired differences after - before, prompt by prompt, with 95 % intervals.
 
     Raises:

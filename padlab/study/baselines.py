@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from padlab.candidates import check_candidates
 from padlab.lm.models import LanguageModel
-from padlab.phases.calibration import add_selection_probs, calibrate
+from padlab.phases.selection import add_selection_probs, calibrate
 from padlab.phases.distillation import distill
 from padlab.phases.rewards import add_rewards
 from padlab.phases.rounds import Evaluate
@@ -79,9 +79,9 @@ def compare_baselines(
         table = tables["teacher" if method == "sft" else "student"]
         settings = {"alpha": alpha, **training, **(each or {}).get(method, {})}
         if method in PAIRED:  # the table then holds what the pair was chosen by
-            table = best_and_worst(table, settings["alpha"], settings.get("standardise", False))
+            table = best_and_worst(table, settings["alpha"], settings.get("match_scale", False))
         if method in (*PAIRED, "sft"):
-            settings |= {"alpha": 0.0, "standardise": False}
+            settings |= {"alpha": 0.0, "match_scale": False}
         asks = method == "token_kd" or settings.get("token_kd")
         settings |= {"seed": seed, "loss": method, "teacher": teacher if asks else None, "keep_interrupted": False}
         passes = budget / response_tokens(table)
@@ -90,12 +90,12 @@ def compare_baselines(
     return rows
 
 
-def best_and_worst(table: Dataset, alpha: float = 0.0, standardise: bool = False) -> Dataset:
+def best_and_worst(table: Dataset, alpha: float = 0.0, match_scale: bool = False) -> Dataset:
     """Per prompt the response with the highest calibrated reward, then the lowest; `teacher_reward` holds these."""
     kept = []
     for entry in table:
         chosen = entry["selection_prob"] if alpha > 0 else None
-        reward = calibrate(entry["teacher_reward"], chosen, alpha, standardise=standardise)
+        reward = calibrate(entry["teacher_reward"], chosen, alpha, match_scale=match_scale)
         places = [int(reward.argmax()), int(reward.argmin())]
         columns = {c: [entry[c][k] for k in places] for c in COLUMNS if entry.get(c) is not None}
         columns["teacher_reward"] = [float(reward[k]) for k in places]

@@ -11,8 +11,8 @@ from scipy.stats import binomtest
 
 from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
 from padlab.lm.models import LanguageModel
-from padlab.phases.calibration import add_selection_probs
-from padlab.phases.questions import LETTERS, letter_tokens
+from padlab.phases.selection import add_selection_probs
+from padlab.phases.multiple_choice import LETTERS, letter_tokens
 
 PROBE = (  # question, right answer; another question's answer is the wrong one
     ("What colour is the sky on a clear day?", "On a clear day the sky is blue."),

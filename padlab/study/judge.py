@@ -21,11 +21,11 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.chat import encode_chat
-from padlab.lm.logprobs import next_token_logprobs
+from padlab.lm.fast.scoring import next_token_logprobs
 from padlab.lm.models import LanguageModel, with_judge
-from padlab.phases.calibration import add_selection_probs
-from padlab.phases.checkpoints import MarkComplete, Progress, last_complete
-from padlab.phases.questions import cut, letter_tokens, question
+from padlab.phases.selection import add_selection_probs
+from padlab.training.callbacks import MarkComplete, Progress, last_complete
+from padlab.phases.multiple_choice import cut, letter_tokens, question
 from padlab.phases.rewards import fingerprint
 from padlab.phases.sampling import sample_responses
 from padlab.prompts import load_prompts

@@ -42,7 +42,7 @@ def moved_adapter(model):
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
-    return model.around(adapted.eval(), "adapted")
+    return model.with_weights(adapted.eval(), "adapted")
 
 
 # --- saving and loading
@@ -65,7 +65,7 @@ def test_saved_and_loaded_is_the_same_model(tiny, tmp_path):
 
 
 def test_types_and_devices(tiny, tmp_path):
-    tiny[1].save(tmp_path / "m")
+    tiny.student.save(tmp_path / "m")
     half = load_model(str(tmp_path / "m"), dtype="bfloat16", device="cpu")
     assert half.model.dtype == torch.bfloat16
     assert half.describe()["dtype"] == "bfloat16"
@@ -74,7 +74,7 @@ def test_types_and_devices(tiny, tmp_path):
 
 
 def test_an_adapter_finds_its_base(tiny, tmp_path):
-    tiny[1].save(tmp_path / "base")
+    tiny.student.save(tmp_path / "base")
     adapted = moved_adapter(load_model(tmp_path / "base"))
     adapted.save(tmp_path / "adapter")
     assert not (tmp_path / "adapter" / "model.safetensors").exists()
@@ -83,32 +83,32 @@ def test_an_adapter_finds_its_base(tiny, tmp_path):
     again = load_model(tmp_path / "adapter")
     assert isinstance(again.model, PeftModel)
     assert torch.equal(logits(again.model), logits(adapted.model))
-    assert (logits(again.model) - logits(tiny[1].model)).abs().max() > 0.1
+    assert (logits(again.model) - logits(tiny.student.model)).abs().max() > 0.1
 
 
 def test_an_adapter_goes_on_a_base_made_in_memory(tiny, tmp_path):
-    adapted = moved_adapter(tiny[1])
+    adapted = moved_adapter(tiny.student)
     adapted.save(tmp_path)
     with pytest.raises(
         RuntimeError, match=r"does not say which model it belongs to.*with_adapter\(base.model, folder\)"
     ):
         load_model(tmp_path)
-    again = with_adapter(tiny[1].model, tmp_path)
+    again = with_adapter(tiny.student.model, tmp_path)
     assert torch.equal(logits(again), logits(adapted.model))
     assert {p.data_ptr() for n, p in again.named_parameters() if "lora_" not in n} == {
-        p.data_ptr() for p in tiny[1].model.parameters()
+        p.data_ptr() for p in tiny.student.model.parameters()
     }
 
 
 @pytest.mark.parametrize("other", [{"layers": 1}, {"layers": 2, "width": 32}], ids=str)
 def test_an_adapter_of_another_model_is_refused(tiny, tmp_path, other):
-    moved_adapter(tiny[1]).save(tmp_path)
+    moved_adapter(tiny.student).save(tmp_path)
     with pytest.raises(ValueError, match="was made for another model"):
-        with_adapter(tiny_model(tiny[1].tokenizer, seed=0, **other), tmp_path)
+        with_adapter(tiny_model(tiny.student.tokenizer, seed=0, **other), tmp_path)
 
 
 def test_an_adapter_whose_base_is_gone_names_the_base(tiny, tmp_path):
-    moved_adapter(tiny[1]).save(tmp_path / "adapter")
+    moved_adapter(tiny.student).save(tmp_path / "adapter")
     config = tmp_path / "adapter" / "adapter_config.json"
     settings = json.loads(config.read_text())
     config.write_text(json.dumps({**settings, "base_model_name_or_path": str(tmp_path / "gone")}))
@@ -166,14 +166,14 @@ def write_gguf(path, model):
 
 
 def test_a_gguf_file_is_the_model_it_was_written_from(tiny, tmp_path):
-    write_gguf(tmp_path / "Tiny-1.5B.gguf", tiny[0])
+    write_gguf(tmp_path / "Tiny-1.5B.gguf", tiny.teacher)
     found = load_model(tmp_path / "Tiny-1.5B.gguf")
     assert found.name == "Tiny-1.5B"
-    assert torch.allclose(logits(found.model), logits(tiny[0].model), atol=1e-5)
+    assert torch.allclose(logits(found.model), logits(tiny.teacher.model), atol=1e-5)
     texts = ["Hello <|im_end|> world", "漢字 🙂", " A\nB"]
-    assert [found.tokenizer(t)["input_ids"] for t in texts] == [tiny[0].tokenizer(t)["input_ids"] for t in texts]
-    assert found.tokenizer.chat_template == tiny[0].tokenizer.chat_template
-    assert padlab.score(found, "Why?", ["a"]) == pytest.approx(padlab.score(tiny[0], "Why?", ["a"]), abs=1e-5)
+    assert [found.tokenizer(t)["input_ids"] for t in texts] == [tiny.teacher.tokenizer(t)["input_ids"] for t in texts]
+    assert found.tokenizer.chat_template == tiny.teacher.tokenizer.chat_template
+    assert padlab.score(found, "Why?", ["a"]) == pytest.approx(padlab.score(tiny.teacher, "Why?", ["a"]), abs=1e-5)
     found.save(tmp_path / "plain")  # de-quantised: an ordinary model that can be saved and trained
     assert torch.equal(logits(load_model(tmp_path / "plain").model), logits(found.model))
     assert trainable_copy(found.model, None).training is False
@@ -200,11 +200,11 @@ def test_what_is_not_there_says_what_was_tried(spec, message, monkeypatch):
 
 
 def test_models_of_another_kind_are_refused(tiny, tmp_path):
-    tokenizer = tiny[1].tokenizer
+    tokenizer = tiny.student.tokenizer
     t5 = T5Config(vocab_size=330, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     for name, network in [
         ("encoder-decoder", T5ForConditionalGeneration(t5)),
-        ("reward head", LlamaForSequenceClassification(tiny[1].model.config)),
+        ("reward head", LlamaForSequenceClassification(tiny.student.model.config)),
     ]:
         network.save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
@@ -214,7 +214,7 @@ def test_models_of_another_kind_are_refused(tiny, tmp_path):
 
 def test_damaged_and_incomplete_folders_are_named(tiny, tmp_path):
     def broken(name):
-        tiny[1].save(tmp_path / name)
+        tiny.student.save(tmp_path / name)
         return tmp_path / name
 
     cut = broken("cut") / "model.safetensors"
@@ -230,14 +230,14 @@ def test_damaged_and_incomplete_folders_are_named(tiny, tmp_path):
         load_model(tmp_path / "part")  # transformers would fill in random numbers
 
     pickled = broken("pickled") / "model.safetensors"
-    torch.save(tiny[1].model.state_dict(), pickled.with_name("pytorch_model.bin"))
+    torch.save(tiny.student.model.state_dict(), pickled.with_name("pytorch_model.bin"))
     pickled.unlink()
     with pytest.raises(
         RuntimeError, match=r"(?s)cannot load the folder .*pickled.*weights as safetensors \(no pickle\)"
     ):
         load_model(tmp_path / "pickled")
 
-    tiny[1].model.save_pretrained(tmp_path / "speechless")
+    tiny.student.model.save_pretrained(tmp_path / "speechless")
     with pytest.raises(ValueError, match="speechless is no causal language model with tokenizer"):
         load_model(tmp_path / "speechless")
 
@@ -257,26 +257,26 @@ def test_code_inside_a_folder_is_not_run(tmp_path):
 def test_the_tiny_pair_is_the_same_every_time(tiny):
     again = load_pair("tiny")
     assert [m.describe() for m in again] == [m.describe() for m in tiny]
-    assert tiny[0].tokenizer_hash() != tiny[1].tokenizer_hash()
-    assert tiny[0].template_hash() != tiny[1].template_hash()
-    assert tiny[0].max_length == 512
+    assert tiny.teacher.tokenizer_hash() != tiny.student.tokenizer_hash()
+    assert tiny.teacher.template_hash() != tiny.student.template_hash()
+    assert tiny.teacher.max_length == 512
 
 
 def test_hashes_notice_what_changes(tiny):
-    network = copy.deepcopy(tiny[1].model)
-    other = LanguageModel(network, tiny[1].tokenizer, "other")
-    assert other.weights_hash() == tiny[1].weights_hash()
+    network = copy.deepcopy(tiny.student.model)
+    other = LanguageModel(network, tiny.student.tokenizer, "other")
+    assert other.weights_hash() == tiny.student.weights_hash()
     network.get_decoder().layers[1].mlp.up_proj.weight.data[3, 5] += 0.5  # neither first nor last of its tensor
-    assert other.weights_hash() != tiny[1].weights_hash()
-    tokenizer = copy.deepcopy(tiny[1].tokenizer)
+    assert other.weights_hash() != tiny.student.weights_hash()
+    tokenizer = copy.deepcopy(tiny.student.tokenizer)
     tokenizer.add_tokens(["new"])
-    assert LanguageModel(network, tokenizer, "x").tokenizer_hash() != tiny[1].tokenizer_hash()
+    assert LanguageModel(network, tokenizer, "x").tokenizer_hash() != tiny.student.tokenizer_hash()
     tokenizer.chat_template += " "
-    assert LanguageModel(network, tokenizer, "x").template_hash() != tiny[1].template_hash()
+    assert LanguageModel(network, tokenizer, "x").template_hash() != tiny.student.template_hash()
 
 
 def test_around_keeps_the_name_and_notes_what_was_done(tiny):
-    found = tiny[1].around("weights", "trained", history=({"loss": 1.0},)).around("more", "", history=())
+    found = tiny.student.with_weights("weights", "trained", history=({"loss": 1.0},)).with_weights("more", "", history=())
     assert (found.name, found.source, found.model) == ("tiny student", "tiny; trained", "more")
 
 
@@ -296,10 +296,10 @@ def test_presets_say_where_their_settings_come_from():
 
 
 def test_a_pruned_preset_makes_its_student_from_the_teacher(tiny, monkeypatch):
-    six = LanguageModel(tiny_model(tiny[0].tokenizer, 30, seed=3), tiny[0].tokenizer, "deep", "deep")
+    six = LanguageModel(tiny_model(tiny.teacher.tokenizer, 30, seed=3), tiny.teacher.tokenizer, "deep", "deep")
     monkeypatch.setattr(models, "load_model", lambda spec, **options: six)
     monkeypatch.setattr(models, "with_judge", lambda model, folder: model)  # the bundled one fits SmolLM2 only
-    teacher, student = load_pair("embedded")
+    student, teacher = load_pair("pruned")
     assert teacher is six
     assert student.model.config.num_hidden_layers == 28
     assert student.name == "deep, 28 of 30 blocks"
@@ -309,7 +309,7 @@ def test_a_pruned_preset_makes_its_student_from_the_teacher(tiny, monkeypatch):
 
 def test_free_drops_the_last_traceback():
     sys.last_traceback = sys.last_value = "held"
-    padlab.free()
+    padlab.free_memory()
     assert sys.last_traceback is None
     assert sys.last_value is None
 
@@ -320,11 +320,11 @@ def test_free_drops_the_last_traceback():
 @pytest.fixture(scope="module")
 def deep(tiny):
     """Six blocks of which the third and the fifth do almost nothing."""
-    network = tiny_model(tiny[0].tokenizer, 6, seed=4)
+    network = tiny_model(tiny.teacher.tokenizer, 6, seed=4)
     for k in (2, 4):
         for part in (network.get_decoder().layers[k].self_attn.o_proj, network.get_decoder().layers[k].mlp.down_proj):
             part.weight.data *= 0.01 * k
-    return LanguageModel(network, tiny[0].tokenizer, "deep")
+    return LanguageModel(network, tiny.teacher.tokenizer, "deep")
 
 
 def test_block_influence_by_hand(deep):

@@ -6,8 +6,8 @@ from transformers import AutoModelForCausalLM
 
 import padlab
 from padlab.lm import precision as module
-from padlab.lm.logprobs import score_ids
-from padlab.lm.precision import in_dtype, probe_bfloat16
+from padlab.lm.fast.scoring import score_ids
+from padlab.lm.fast.precision import in_dtype, probe_bfloat16
 from padlab.phases import rewards
 
 ROWS = [{"prompt": f"Name {k}.", "responses": ["red", "blue and green"]} for k in range(6)]
@@ -16,14 +16,14 @@ BATCH = [[5, 6, 7]] * 5, [[[8, 9], [10, 11, 12]]] * 5
 
 def test_a_copy_scores_like_a_model_loaded_in_that_type(tiny, tmp_path):
     """500 tokens: a rotary frequency rounded to 16 bits would turn far positions."""
-    tiny[0].model.save_pretrained(tmp_path)
+    tiny.teacher.model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
-    copy = in_dtype(tiny[0].model, "bfloat16")
+    copy = in_dtype(tiny.teacher.model, "bfloat16")
     ids = torch.randint(5, 300, (500,), generator=torch.Generator().manual_seed(0)).tolist()
     ours, theirs = (score_ids(m, [ids[:10]], [[ids[10:]]])[0][0] for m in (copy, loaded))
     assert ours == theirs
-    assert tiny[0].model.dtype == torch.float32
-    assert in_dtype(tiny[0].model, "float32") is tiny[0].model
+    assert tiny.teacher.model.dtype == torch.float32
+    assert in_dtype(tiny.teacher.model, "float32") is tiny.teacher.model
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_faster_and_near_enough_or_not_at_all(tiny, monkeypatch, seconds, error,
 
     monkeypatch.setattr(module, "score_ids", scored)
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
-    found = probe_bfloat16(tiny[0].model, *BATCH)
+    found = probe_bfloat16(tiny.teacher.model, *BATCH)
     assert found.dtype == chosen
     assert found.speedup == pytest.approx(seconds[0] / seconds[1])
     assert found.error == pytest.approx(10 * error)
@@ -55,11 +55,11 @@ def test_a_resumed_run_keeps_the_type_that_was_chosen(tiny, tmp_path, monkeypatc
         return lambda *a: measured.append(1) or module.Probe(dtype, 2.0, 0.0)
 
     monkeypatch.setattr(rewards, "probe_bfloat16", says("bfloat16"))
-    first = padlab.add_rewards(ROWS, tiny[0], folder=tmp_path, dtype="auto")
+    first = padlab.add_rewards(ROWS, tiny.teacher, folder=tmp_path, dtype="auto")
     assert "bfloat16 is 2.00 x as fast" in capsys.readouterr().out
     monkeypatch.setattr(rewards, "probe_bfloat16", says("float32"))
-    again = padlab.add_rewards(ROWS, tiny[0], folder=tmp_path, dtype="auto")
-    assert again["teacher_reward"] == first["teacher_reward"] != padlab.add_rewards(ROWS, tiny[0])["teacher_reward"]
+    again = padlab.add_rewards(ROWS, tiny.teacher, folder=tmp_path, dtype="auto")
+    assert again["teacher_reward"] == first["teacher_reward"] != padlab.add_rewards(ROWS, tiny.teacher)["teacher_reward"]
     assert measured == [1]
     with pytest.raises(ValueError, match="dtype must be"):
-        padlab.add_rewards(ROWS, tiny[0], dtype="float16")
+        padlab.add_rewards(ROWS, tiny.teacher, dtype="float16")

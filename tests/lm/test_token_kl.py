@@ -5,8 +5,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from padlab.lm import token_kl as module
-from padlab.lm.batches import make_batch
-from padlab.lm.token_kl import token_kl
+from padlab.lm.fast.packing import make_batch
+from padlab.lm.fast.token_kl import token_kl
 
 PROMPTS = [[3, 4, 5], [9]]
 RESPONSES = [[[20, 21, 22], [23]], [[31, 32], [33, 34, 35]]]

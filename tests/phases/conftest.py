@@ -14,15 +14,15 @@ import torch
 
 from padlab.lm.models import LanguageModel
 from padlab.phases import questions
-from padlab.phases.questions import LETTERS, letter_tokens
+from padlab.phases.multiple_choice import LETTERS, letter_tokens
 
 SERVER = '''
 import contextlib, json, os, signal, sys, traceback
 import torch
 torch.set_num_threads(1)
-import padlab, datasets, peft, scipy.stats, transformers, padlab.phases.trainer
+import padlab, datasets, peft, scipy.stats, transformers, padlab.training.trainer
 from padlab.runs import load_table, save_table
-teacher, student = padlab.load_pair("tiny")
+student, teacher = padlab.load_pair("tiny")
 events, limit = 0, 0
 
 def event(*ignored, **also_ignored):

@@ -27,7 +27,7 @@ PROMPTS = [
 @pytest.fixture(scope="module")
 def sampled(tiny, shouting):
     """Responses of the student, about half of them finished."""
-    ends_early = shouting(tiny[1], stop_ids(tiny[1].model, tiny[1].tokenizer), by=3.0)
+    ends_early = shouting(tiny.student, stop_ids(tiny.student.model, tiny.student.tokenizer), by=3.0)
     table = padlab.sample_responses(ends_early, PROMPTS, n=4, max_new_tokens=10, seed=2)
     share = [f for row in table["finished"] for f in row]
     assert 0.2 < sum(share) / len(share) < 0.9
@@ -91,7 +91,7 @@ def test_end_of_turn_counts_exactly_when_finished(tiny, sampled):
 
 
 def test_finished_without_ids_and_ids_without_finished(tiny):
-    student = tiny[1]
+    student = tiny.student
     end, ids = end_of_turn_id(student.tokenizer), encode_text(student.tokenizer, "red")
     row = {"prompt": "p", "responses": ["red", "red"]}
     mine = {"response_ids": [ids, [*ids, end]], "response_tokenizer": student.tokenizer_hash()}
@@ -108,7 +108,7 @@ def test_finished_without_ids_and_ids_without_finished(tiny):
 
 def test_a_stop_id_known_from_the_generation_config_ends_a_response_once(tiny):
     """Some families name further stop ids in their generation config; such a response must not get a second end."""
-    student = tiny[1]
+    student = tiny.student
     network = copy.deepcopy(student.model)
     other = student.tokenizer.convert_tokens_to_ids("<start_of_turn>")
     network.generation_config.eos_token_id = [other, student.tokenizer.eos_token_id]
@@ -120,7 +120,7 @@ def test_a_stop_id_known_from_the_generation_config_ends_a_response_once(tiny):
 
 
 def test_the_sampled_ids_are_scored_even_if_the_text_would_encode_otherwise(tiny):
-    student = tiny[1]
+    student = tiny.student
     tokenizer = student.tokenizer
     ids = [i for c in "the story" for i in tokenizer(c, add_special_tokens=False)["input_ids"]]
     assert ids != encode_text(tokenizer, "the story")
@@ -131,7 +131,7 @@ def test_the_sampled_ids_are_scored_even_if_the_text_would_encode_otherwise(tiny
 
 
 def test_order_of_responses_and_prompts_does_not_matter(tiny, sampled):
-    teacher = tiny[0]
+    teacher = tiny.teacher
     forward = add_rewards(sampled, teacher)["teacher_reward"]
     turned = [
         {**row, **{c: row[c][::-1] for c in ("responses", "response_ids", "finished")}} for row in list(sampled)[::-1]
@@ -143,9 +143,9 @@ def test_order_of_responses_and_prompts_does_not_matter(tiny, sampled):
 
 def test_ragged_numbers_of_responses(tiny):
     rows = [{"prompt": "p", "responses": ["a", "bc", "def"]}, {"prompt": "q", "responses": ["only one"]}]
-    found = add_rewards(rows, tiny[0])["teacher_reward"]
-    assert found[0] == pytest.approx(score(tiny[0], "p", ["a", "bc", "def"]), abs=1e-5)
-    assert found[1] == pytest.approx(score(tiny[0], "q", ["only one"]), abs=1e-5)
+    found = add_rewards(rows, tiny.teacher)["teacher_reward"]
+    assert found[0] == pytest.approx(score(tiny.teacher, "p", ["a", "bc", "def"]), abs=1e-5)
+    assert found[1] == pytest.approx(score(tiny.teacher, "q", ["only one"]), abs=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -170,7 +170,7 @@ def test_token_logps_are_what_the_reward_is_the_mean_of(tiny, sampled):
 
 def test_columns_are_added_and_the_input_stays(tiny, sampled):
     before = list(sampled)
-    table = add_rewards(add_rewards(sampled, tiny[0]), tiny[1], "student_reward")
+    table = add_rewards(add_rewards(sampled, tiny.teacher), tiny.student, "student_reward")
     assert set(table.column_names) - set(sampled.column_names) == {"teacher_reward", "student_reward"}
     assert list(sampled) == before == [{k: row[k] for k in sampled.column_names} for row in table]
 
@@ -184,13 +184,13 @@ def test_control_text_in_a_response_is_scored_as_characters(tiny):
 
 
 def test_training_mode_and_weights_are_left_as_they_were(tiny):
-    model = tiny[0].model
-    before = tiny[0].weights_hash()
+    model = tiny.teacher.model
+    before = tiny.teacher.weights_hash()
     model.train()
-    score(tiny[0], "p", ["a"])
+    score(tiny.teacher, "p", ["a"])
     assert model.training
     model.eval()
-    assert tiny[0].weights_hash() == before
+    assert tiny.teacher.weights_hash() == before
 
 
 @pytest.mark.parametrize(
@@ -222,22 +222,22 @@ def test_a_text_without_tokens_is_named(tiny):
     """Sampled by another model, an empty answer has nothing to score here unless it finished."""
     row = {"prompt": "p", "responses": ["a", ""], "response_ids": [[5], [6]], "response_tokenizer": "another"}
     with pytest.raises(ValueError, match="row 0: response 1 has no tokens; drop it"):
-        add_rewards([row], tiny[0])
-    assert len(add_rewards([{**row, "finished": [False, True]}], tiny[0])["teacher_reward"][0]) == 2
+        add_rewards([row], tiny.teacher)
+    assert len(add_rewards([{**row, "finished": [False, True]}], tiny.teacher)["teacher_reward"][0]) == 2
 
 
 def test_broken_weights_stop_the_stage(tiny):
-    network = copy.deepcopy(tiny[1].model)
+    network = copy.deepcopy(tiny.student.model)
     network.get_decoder().norm.weight.data[0] = float("nan")
     with pytest.raises(FloatingPointError, match="not finite"):
-        add_rewards([{"prompt": "p", "responses": ["a"]}], LanguageModel(network, tiny[1].tokenizer, "broken"))
+        add_rewards([{"prompt": "p", "responses": ["a"]}], LanguageModel(network, tiny.student.tokenizer, "broken"))
 
 
 # --- what a folder is for
 
 
 def test_interrupted_and_resumed(tiny, sampled, tmp_path, monkeypatch):
-    whole = add_rewards(sampled, tiny[0], token_logps=True, shard_size=1)
+    whole = add_rewards(sampled, tiny.teacher, token_logps=True, shard_size=1)
     original, calls = rewards.score_ids, 0
 
     def interrupted(*arguments, **named):
@@ -250,21 +250,21 @@ def test_interrupted_and_resumed(tiny, sampled, tmp_path, monkeypatch):
     monkeypatch.setattr(rewards, "score_ids", interrupted)
     call = {"folder": tmp_path / "ein Lauf ü", "shard_size": 1, "token_logps": True}
     with pytest.raises(KeyboardInterrupt):
-        add_rewards(sampled, tiny[0], **call)
+        add_rewards(sampled, tiny.teacher, **call)
     assert len(list((tmp_path / "ein Lauf ü" / "score-teacher_reward").iterdir())) == 2
-    assert list(add_rewards(sampled, tiny[0], **call)) == list(whole)
+    assert list(add_rewards(sampled, tiny.teacher, **call)) == list(whole)
     assert calls == 5
 
 
 def test_both_models_in_one_folder_and_other_candidates_refused(tiny, sampled, tmp_path):
-    both = add_rewards(sampled, tiny[0], folder=tmp_path)
-    both = add_rewards(both, tiny[1], "student_reward", folder=tmp_path)
+    both = add_rewards(sampled, tiny.teacher, folder=tmp_path)
+    both = add_rewards(both, tiny.student, "student_reward", folder=tmp_path)
     assert {p.name for p in tmp_path.glob("score-*")} == {"score-teacher_reward", "score-student_reward"}
     with pytest.raises(ValueError, match=r"model: .*tiny teacher"):
-        add_rewards(sampled, tiny[1], folder=tmp_path)
+        add_rewards(sampled, tiny.student, folder=tmp_path)
     other = [{**row, "responses": row["responses"][::-1]} for row in sampled.remove_columns("response_ids")]
     with pytest.raises(ValueError, match="candidates: "):
-        add_rewards(other, tiny[0], folder=tmp_path)
+        add_rewards(other, tiny.teacher, folder=tmp_path)
 
 
 SCORE = """

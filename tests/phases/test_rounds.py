@@ -28,22 +28,22 @@ def health(student):
 
 
 def run(tiny, **more):
-    return run_rounds(tiny[1], tiny[0], PROMPTS, **{**SETTINGS, "evaluate": health, **more})
+    return run_rounds(tiny.student, tiny.teacher, PROMPTS, **{**SETTINGS, "evaluate": health, **more})
 
 
 def test_each_round_samples_from_the_student_as_it_is_by_then(tiny, monkeypatch):
     drawn, sample = [], module.sample_responses
     monkeypatch.setattr(module, "sample_responses", lambda *a, **k: drawn.append(sample(*a, **k)) or drawn[-1])
-    before = tiny[1].weights_hash()
+    before = tiny.student.weights_hash()
     student, history = run(tiny)
-    assert tiny[1].weights_hash() == before != student.weights_hash()
+    assert tiny.student.weights_hash() == before != student.weights_hash()
     assert [row["round"] for row in history] == [0, 1, 2]
     assert [row["responses"] for row in history] == [0, 3, 6]
     assert len({row["weights"] for row in history}) == 3
     assert history[-1]["weights"] == health(student)["weights"]
-    untrained = padlab.sample_responses(tiny[1], PROMPTS, 3, seed=2, max_new_tokens=6)
+    untrained = padlab.sample_responses(tiny.student, PROMPTS, 3, seed=2, max_new_tokens=6)
     assert drawn[1]["responses"] != untrained["responses"]
-    assert drawn[0]["responses"] == padlab.sample_responses(tiny[1], PROMPTS, 3, seed=1, max_new_tokens=6)["responses"]
+    assert drawn[0]["responses"] == padlab.sample_responses(tiny.student, PROMPTS, 3, seed=1, max_new_tokens=6)["responses"]
 
 
 @pytest.mark.parametrize("at", [1, 2])
@@ -117,9 +117,9 @@ def test_the_teacher_is_asked_only_where_its_answers_count(tiny, monkeypatch):
 
 
 def test_sums_are_compared_with_sums(tiny):
-    _, history = run(tiny, rounds=1, evaluate=None, reward_reduction="sum")
-    table = padlab.sample_responses(tiny[1], PROMPTS, 3, seed=1, max_new_tokens=6)
-    sums = padlab.add_rewards(table, tiny[0], reduction="sum")["teacher_reward"]
+    _, history = run(tiny, rounds=1, evaluate=None, length_normalize=False)
+    table = padlab.sample_responses(tiny.student, PROMPTS, 3, seed=1, max_new_tokens=6)
+    sums = padlab.add_rewards(table, tiny.teacher, length_normalize=False)["teacher_reward"]
     assert history[1]["teacher_reward"] == pytest.approx(sum(map(sum, sums)) / (3 * len(PROMPTS)))
 
 
@@ -129,11 +129,11 @@ def test_a_budget_is_spent_exactly(tiny):
         with pytest.raises(ValueError, match="cannot be spent"):
             rounds_for(budget, n)
     with pytest.raises(ValueError, match="rounds must be at least 1"):
-        run_rounds(tiny[1], tiny[0], PROMPTS, rounds=0)
+        run_rounds(tiny.student, tiny.teacher, PROMPTS, rounds=0)
 
 
 def test_token_level_distillation_asks_the_teacher_that_was_given(tiny):
-    pair = run(tiny, rounds=1)[0], tiny[1]  # one tokenizer
+    pair = run(tiny, rounds=1)[0], tiny.student  # one tokenizer
     assert run(pair, rounds=1, token_kd=1.0)[1][1]["loss"] > run(pair, rounds=1)[1][1]["loss"]
 
 
@@ -141,7 +141,7 @@ def test_an_interruption_ends_the_rounds(tiny, monkeypatch):
     def stop(*_args, **_more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("padlab.phases.trainer.prompt_losses", stop)
+    monkeypatch.setattr("padlab.training.trainer.prompt_losses", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tiny)
 

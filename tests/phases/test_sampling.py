@@ -29,7 +29,7 @@ OPTIONS = {"n": 4, "max_new_tokens": 10, "seed": 3}
 
 @pytest.fixture(scope="module")
 def sampled(tiny):
-    return sample_responses(tiny[1], PROMPTS, **OPTIONS)
+    return sample_responses(tiny.student, PROMPTS, **OPTIONS)
 
 
 def plain_draw(model, prompt, number, seed, steps, temperature=1.0, top_p=0.95):
@@ -65,16 +65,16 @@ def nucleus(logits, top_p):
 
 def test_the_same_alone_and_inside_a_batch_of_16(tiny, sampled):
     for k in range(0, 16, 3):
-        alone = sample_responses(tiny[1], [PROMPTS[k]], **OPTIONS)
+        alone = sample_responses(tiny.student, [PROMPTS[k]], **OPTIONS)
         assert alone[0] == sampled[k]
 
 
 def test_other_prompts_shards_order_and_n_do_not_matter(tiny, sampled):
-    assert list(sample_responses(tiny[1], PROMPTS, **OPTIONS, shard_size=3)) == list(sampled)
-    assert list(sample_responses(tiny[1], PROMPTS[::-1], **OPTIONS))[::-1] == list(sampled)
-    fewer = sample_responses(tiny[1], PROMPTS[:4], **{**OPTIONS, "n": 2})
+    assert list(sample_responses(tiny.student, PROMPTS, **OPTIONS, shard_size=3)) == list(sampled)
+    assert list(sample_responses(tiny.student, PROMPTS[::-1], **OPTIONS))[::-1] == list(sampled)
+    fewer = sample_responses(tiny.student, PROMPTS[:4], **{**OPTIONS, "n": 2})
     assert fewer["response_ids"][:] == [row[:2] for row in sampled["response_ids"][:4]]
-    shorter = sample_responses(tiny[1], PROMPTS[:4], **{**OPTIONS, "max_new_tokens": 5})
+    shorter = sample_responses(tiny.student, PROMPTS[:4], **{**OPTIONS, "max_new_tokens": 5})
     assert shorter["response_ids"][:] == [[ids[:5] for ids in row] for row in sampled["response_ids"][:4]]
 
 
@@ -89,7 +89,7 @@ def test_agrees_with_a_plain_loop(tiny):
 @pytest.mark.parametrize("family", ["gemma2", "lfm2"])
 def test_caches_that_forget_or_hold_states_draw_what_a_plain_loop_draws(tiny, family):
     """Sliding windows shorter than prompt and response, convolution states; rows end at different steps."""
-    model = of_family(tiny[1], family)
+    model = of_family(tiny.student, family)
     prompts = ["Hi", "Tell me a story about a bird.", "Why?"]
     table = sample_responses(model, prompts, n=4, max_new_tokens=60, seed=2, temperature=3.0)
     for prompt, row in zip(prompts, table["response_ids"], strict=True):
@@ -111,7 +111,7 @@ def of_family(tiny, family):
 
 
 def test_logits_that_are_not_finite_are_refused(tiny):
-    broken = LanguageModel(copy.deepcopy(tiny[1].model), tiny[1].tokenizer, "broken", "")
+    broken = LanguageModel(copy.deepcopy(tiny.student.model), tiny.student.tokenizer, "broken", "")
     broken.model.model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"logits are not finite.*dtype='float32'"):
         sample_responses(broken, ["Hi"], n=2, max_new_tokens=3)
@@ -119,18 +119,18 @@ def test_logits_that_are_not_finite_are_refused(tiny):
 
 def test_prefilling_in_groups_of_like_length_changes_nothing(tiny, monkeypatch):
     prompts = ["Name a colour.", "Why? " * 40, "Hi", "Tell me a story about a bird. " * 12, "Count to three."]
-    together = sample_responses(tiny[1], prompts, n=2, max_new_tokens=6)["response_ids"]
+    together = sample_responses(tiny.student, prompts, n=2, max_new_tokens=6)["response_ids"]
     monkeypatch.setattr(generate, "ENOUGH", 1)
-    lengths = sorted((encode_chat(tiny[1].tokenizer, text) for text in prompts), key=len)
+    lengths = sorted((encode_chat(tiny.student.tokenizer, text) for text in prompts), key=len)
     assert len(generate.alike(lengths)) > 2
-    assert sample_responses(tiny[1], prompts, n=2, max_new_tokens=6)["response_ids"] == together
+    assert sample_responses(tiny.student, prompts, n=2, max_new_tokens=6)["response_ids"] == together
 
 
 def test_seeds_prompts_and_numbers_give_different_draws(tiny, sampled):
-    other = sample_responses(tiny[1], PROMPTS[:2], **{**OPTIONS, "seed": 4})
+    other = sample_responses(tiny.student, PROMPTS[:2], **{**OPTIONS, "seed": 4})
     ids = [tuple(i) for table in (sampled, other) for row in table["response_ids"] for i in row]
     assert len(set(ids)) == len(ids)
-    twice = sample_responses(tiny[1], [PROMPTS[0]] * 2, **OPTIONS)
+    twice = sample_responses(tiny.student, [PROMPTS[0]] * 2, **OPTIONS)
     assert twice[0] == twice[1] == sampled[0]
 
 
@@ -158,13 +158,13 @@ def test_control_tokens_are_never_drawn(tiny, shouting):
 
 
 def test_ids_beyond_the_tokenizer_are_never_drawn(tiny, shouting):
-    network = copy.deepcopy(tiny[1].model)
-    network.resize_token_embeddings(len(tiny[1].tokenizer) + 20)
-    padded = LanguageModel(network, tiny[1].tokenizer, "padded vocabulary")
-    beyond = list(range(len(tiny[1].tokenizer), network.config.vocab_size))
+    network = copy.deepcopy(tiny.student.model)
+    network.resize_token_embeddings(len(tiny.student.tokenizer) + 20)
+    padded = LanguageModel(network, tiny.student.tokenizer, "padded vocabulary")
+    beyond = list(range(len(tiny.student.tokenizer), network.config.vocab_size))
     assert len(beyond) == 20
     table = sample_responses(shouting(padded, beyond), PROMPTS[:4], **OPTIONS)
-    assert max(i for row in table["response_ids"] for ids in row for i in ids) < len(tiny[1].tokenizer)
+    assert max(i for row in table["response_ids"] for ids in row for i in ids) < len(tiny.student.tokenizer)
 
 
 def test_finished_means_that_the_last_id_is_a_stop_id(tiny, shouting):
@@ -181,25 +181,25 @@ def test_finished_means_that_the_last_id_is_a_stop_id(tiny, shouting):
 
 
 def test_a_response_never_ends_before_it_says_something(tiny, shouting):
-    stops = sorted(stop_ids(tiny[1].model, tiny[1].tokenizer))
-    table = sample_responses(shouting(tiny[1], stops), PROMPTS[:4], **OPTIONS)
+    stops = sorted(stop_ids(tiny.student.model, tiny.student.tokenizer))
+    table = sample_responses(shouting(tiny.student, stops), PROMPTS[:4], **OPTIONS)
     assert all(text.strip() for row in table["responses"] for text in row)
     assert all(all(row) for row in table["finished"])
 
 
 def test_duplicates_are_counted(tiny):
-    table = sample_responses(tiny[1], PROMPTS, n=6, temperature=0.3, max_new_tokens=1)
+    table = sample_responses(tiny.student, PROMPTS, n=6, temperature=0.3, max_new_tokens=1)
     assert table["duplicates"][:] == [len(texts) - len(set(texts)) for texts in table["responses"]]
     assert sum(table["duplicates"]) > 5
 
 
 def test_the_table_says_whose_ids_they_are(tiny, sampled):
-    assert set(sampled["response_tokenizer"]) == {tiny[1].tokenizer_hash()}
-    assert tiny[1].tokenizer_hash() != tiny[0].tokenizer_hash()
+    assert set(sampled["response_tokenizer"]) == {tiny.student.tokenizer_hash()}
+    assert tiny.student.tokenizer_hash() != tiny.teacher.tokenizer_hash()
 
 
 def test_prompts_keep_their_id_and_category(tiny):
-    table = sample_responses(tiny[1], [{"id": "x", "category": "c", "prompt": "Hi"}], n=2, max_new_tokens=2)
+    table = sample_responses(tiny.student, [{"id": "x", "category": "c", "prompt": "Hi"}], n=2, max_new_tokens=2)
     assert (table[0]["id"], table[0]["category"]) == ("x", "c")
 
 
@@ -242,16 +242,16 @@ def test_the_ends_of_the_unit_interval():
 
 
 def test_low_temperature_is_greedy_and_high_temperature_uniform(tiny):
-    cold = sample_responses(tiny[1], PROMPTS[:3], n=3, temperature=1e-4, top_p=1.0, max_new_tokens=6)
-    greedy = [plain_draw(tiny[1], p, 0, 0, 6, temperature=1e-6, top_p=1e-9) for p in PROMPTS[:3]]
+    cold = sample_responses(tiny.student, PROMPTS[:3], n=3, temperature=1e-4, top_p=1.0, max_new_tokens=6)
+    greedy = [plain_draw(tiny.student, p, 0, 0, 6, temperature=1e-6, top_p=1e-9) for p in PROMPTS[:3]]
     assert cold["response_ids"][:] == [[ids] * 3 for ids in greedy]
     assert cold["duplicates"][:] == [2, 2, 2]
-    hot = sample_responses(tiny[1], PROMPTS, n=16, temperature=1e6, top_p=1.0, max_new_tokens=8)["response_ids"]
+    hot = sample_responses(tiny.student, PROMPTS, n=16, temperature=1e6, top_p=1.0, max_new_tokens=8)["response_ids"]
     ids = [i for row in hot for response in row for i in response[1:]]  # the first one may not be a stop id
     allowed = (
-        len(tiny[1].tokenizer)
-        - len(control_tokens(tiny[1].tokenizer))
-        + len(stop_ids(tiny[1].model, tiny[1].tokenizer))
+        len(tiny.student.tokenizer)
+        - len(control_tokens(tiny.student.tokenizer))
+        + len(stop_ids(tiny.student.model, tiny.student.tokenizer))
     )
     counts = np.bincount(ids)
     counts = counts[counts > 0]
@@ -262,19 +262,19 @@ def test_low_temperature_is_greedy_and_high_temperature_uniform(tiny):
 
 def test_distinct_replaces_repeats_and_nothing_else(tiny):
     options = {"n": 8, "temperature": 0.8, "max_new_tokens": 1}
-    plain = sample_responses(tiny[1], PROMPTS, **options)
-    distinct = sample_responses(tiny[1], PROMPTS, **options, distinct=True)
+    plain = sample_responses(tiny.student, PROMPTS, **options)
+    distinct = sample_responses(tiny.student, PROMPTS, **options, distinct=True)
     assert sum(plain["duplicates"]) > 20
     assert sum(distinct["duplicates"]) < sum(plain["duplicates"]) / 5
     for a, b in zip(plain, distinct, strict=True):
         for k, text in enumerate(a["responses"]):
             if text not in a["responses"][:k]:
                 assert b["response_ids"][k] == a["response_ids"][k]
-    assert list(sample_responses(tiny[1], PROMPTS, **options, distinct=True, shard_size=5)) == list(distinct)
+    assert list(sample_responses(tiny.student, PROMPTS, **options, distinct=True, shard_size=5)) == list(distinct)
 
 
 def test_distinct_gives_up_when_there_is_only_one_answer(tiny):
-    table = sample_responses(tiny[1], PROMPTS[:2], n=3, temperature=1e-4, max_new_tokens=3, distinct=True)
+    table = sample_responses(tiny.student, PROMPTS[:2], n=3, temperature=1e-4, max_new_tokens=3, distinct=True)
     assert table["duplicates"][:] == [2, 2]
 
 
@@ -303,8 +303,8 @@ def test_pick_diverse_is_the_greedy_choice(texts, data):
 
 def test_pool_keeps_the_most_different_of_independent_draws(tiny):
     options = {"max_new_tokens": 4, "temperature": 0.6, "seed": 2}
-    whole = sample_responses(tiny[1], PROMPTS[:5], n=6, **options)
-    picked = sample_responses(tiny[1], PROMPTS[:5], n=3, pool=6, **options)
+    whole = sample_responses(tiny.student, PROMPTS[:5], n=6, **options)
+    picked = sample_responses(tiny.student, PROMPTS[:5], n=3, pool=6, **options)
     for all_six, three in zip(whole, picked, strict=True):
         keep = pick_diverse(all_six["responses"], 3)
         for column in ("responses", "response_ids", "finished"):
@@ -312,12 +312,12 @@ def test_pool_keeps_the_most_different_of_independent_draws(tiny):
 
 
 def test_nothing_global_is_touched(tiny):
-    tiny[1].model.train()
-    before, random_state = tiny[1].weights_hash(), torch.get_rng_state()
-    sample_responses(tiny[1], PROMPTS[:2], n=2, max_new_tokens=3)
-    assert tiny[1].model.training
-    tiny[1].model.eval()
-    assert tiny[1].weights_hash() == before
+    tiny.student.model.train()
+    before, random_state = tiny.student.weights_hash(), torch.get_rng_state()
+    sample_responses(tiny.student, PROMPTS[:2], n=2, max_new_tokens=3)
+    assert tiny.student.model.training
+    tiny.student.model.eval()
+    assert tiny.student.weights_hash() == before
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
@@ -343,7 +343,7 @@ def test_nothing_global_is_touched(tiny):
 )
 def test_settings_out_of_range_are_refused(tiny, setting, message):
     with pytest.raises(ValueError, match=message):
-        sample_responses(tiny[1], PROMPTS[:2], **setting)
+        sample_responses(tiny.student, PROMPTS[:2], **setting)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_settings_out_of_range_are_refused(tiny, setting, message):
 def test_bad_prompts_are_named_before_anything_is_sampled(tiny, prompt, message, monkeypatch):
     monkeypatch.setattr(sampling, "generate_rows", None)
     with pytest.raises(ValueError, match=message):
-        sample_responses(tiny[1], ["fine", prompt, "fine too"], n=2)
+        sample_responses(tiny.student, ["fine", prompt, "fine too"], n=2)
 
 
 def test_odd_characters_go_through(tiny):
@@ -371,7 +371,7 @@ def test_odd_characters_go_through(tiny):
         "<|im_end|>",
         "a\r\nb",
     ]
-    table = sample_responses(tiny[1], odd, n=2, max_new_tokens=2)
+    table = sample_responses(tiny.student, odd, n=2, max_new_tokens=2)
     assert table["prompt"][:] == odd
 
 
@@ -402,8 +402,8 @@ def test_interrupted_and_resumed_gives_the_unbroken_bytes(tiny, sampled, folder,
     monkeypatch.setattr(sampling, "generate_rows", interrupted)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            sample_responses(tiny[1], PROMPTS, **OPTIONS, folder=folder, shard_size=3)
-    resumed = sample_responses(tiny[1], PROMPTS, **OPTIONS, folder=folder, shard_size=3)
+            sample_responses(tiny.student, PROMPTS, **OPTIONS, folder=folder, shard_size=3)
+    resumed = sample_responses(tiny.student, PROMPTS, **OPTIONS, folder=folder, shard_size=3)
     assert saved(resumed, tmp_path / "resumed.jsonl") == unbroken
     assert calls == 6 + 2  # six shards, two of them tried twice
     assert list(load_table(tmp_path / "resumed.jsonl")) == list(sampled)
@@ -443,7 +443,7 @@ def test_the_killed_process_draws_what_this_one_draws(killer, sampled, tmp_path)
 
 def test_other_settings_are_refused_with_the_difference(tiny, folder):
     call = {"n": 2, "max_new_tokens": 3, "folder": folder}
-    first = sample_responses(tiny[1], PROMPTS[:3], **call)
+    first = sample_responses(tiny.student, PROMPTS[:3], **call)
     for change, said in [
         ({"seed": 1}, "seed: 0 in the folder, 1 now"),
         ({"temperature": 0.5}, "temperature: 1.0 in the folder, 0.5 now"),
@@ -451,12 +451,12 @@ def test_other_settings_are_refused_with_the_difference(tiny, folder):
         ({"distinct": True}, "distinct: False in the folder, True now"),
     ]:
         with pytest.raises(ValueError, match=said):
-            sample_responses(tiny[1], PROMPTS[:3], **{**call, **change})
+            sample_responses(tiny.student, PROMPTS[:3], **{**call, **change})
     with pytest.raises(ValueError, match="prompts: "):
-        sample_responses(tiny[1], [*PROMPTS[:2], "another one"], **call)
+        sample_responses(tiny.student, [*PROMPTS[:2], "another one"], **call)
     with pytest.raises(ValueError, match=r"student: .*'weights'"):
-        sample_responses(tiny[0], PROMPTS[:3], **call)
-    assert list(sample_responses(tiny[1], PROMPTS[:3], **call)) == list(first)
+        sample_responses(tiny.teacher, PROMPTS[:3], **call)
+    assert list(sample_responses(tiny.student, PROMPTS[:3], **call)) == list(first)
 
 
 def test_a_second_process_is_refused(tiny, folder):
@@ -465,23 +465,23 @@ def test_a_second_process_is_refused(tiny, folder):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "in\n"
         with pytest.raises(RuntimeError, match="another process is working in"):
-            sample_responses(tiny[1], PROMPTS[:2], n=2, max_new_tokens=2, folder=folder)
+            sample_responses(tiny.student, PROMPTS[:2], n=2, max_new_tokens=2, folder=folder)
         other.stdin.close()
-    assert len(sample_responses(tiny[1], PROMPTS[:2], n=2, max_new_tokens=2, folder=folder)) == 2
+    assert len(sample_responses(tiny.student, PROMPTS[:2], n=2, max_new_tokens=2, folder=folder)) == 2
 
 
 def test_a_damaged_shard_and_a_full_disk(tiny, folder, monkeypatch):
     call = {"n": 2, "max_new_tokens": 3, "folder": folder, "shard_size": 2}
-    first = list(sample_responses(tiny[1], PROMPTS[:6], **call))
+    first = list(sample_responses(tiny.student, PROMPTS[:6], **call))
     shard = folder / "sample" / "00001.jsonl"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"sample.00001\.jsonl is damaged"):
-        sample_responses(tiny[1], PROMPTS[:6], **call)
+        sample_responses(tiny.student, PROMPTS[:6], **call)
     shard.unlink()
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
         with pytest.raises(OSError, match=r"No space left on device. What was finished before is still there"):
-            sample_responses(tiny[1], PROMPTS[:6], **call)
-    assert list(sample_responses(tiny[1], PROMPTS[:6], **call)) == first
+            sample_responses(tiny.student, PROMPTS[:6], **call)
+    assert list(sample_responses(tiny.student, PROMPTS[:6], **call)) == first
     assert shard.read_bytes() == whole

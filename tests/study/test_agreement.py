@@ -11,15 +11,15 @@ from scipy.special import logsumexp
 
 import padlab
 from padlab.phases.rewards import add_rewards
-from padlab.study.agreement import Report, agreement_of, compare, estimate, fresh_samples, rank_agreement, repetition
+from padlab.study.agreement import Report, agreement_of, paired_differences, estimate, evaluate_samples, rank_agreement, repetition
 
 PROMPTS = [f"Name {k} things." for k in range(6)]
 
 
 @pytest.fixture(scope="module")
 def table(tiny):
-    drawn = padlab.sample_responses(tiny[1], PROMPTS, n=4, max_new_tokens=8)
-    return padlab.add_selection_probs(drawn, tiny[0])
+    drawn = padlab.sample_responses(tiny.student, PROMPTS, n=4, max_new_tokens=8)
+    return padlab.add_selection_probs(drawn, tiny.teacher)
 
 
 def by_hand(ours, theirs, beta):
@@ -60,7 +60,7 @@ def test_every_measure_by_its_definition(ours, theirs, n, beta):
 
 
 def test_a_student_that_is_its_own_teacher_agrees(tiny, table):
-    report = rank_agreement(tiny[1], tiny[1], table)
+    report = rank_agreement(tiny.student, tiny.student, table)
     assert report.per_prompt["jsd"] == pytest.approx(np.zeros(6), abs=1e-9)
     for name in ("kendall_tau", "top1", "pairwise_accuracy"):
         assert report.per_prompt[name].tolist() == [1.0] * 6
@@ -68,7 +68,7 @@ def test_a_student_that_is_its_own_teacher_agrees(tiny, table):
 
 
 def test_a_report_measures_both_models_on_the_given_responses(tiny, table):
-    teacher, student = tiny
+    student, teacher = tiny
     report = rank_agreement(student, teacher, table, beta=3.0)
     ours, theirs = (add_rewards(table, m, "r")["r"] for m in (student, teacher))
     for row in range(6):
@@ -81,16 +81,16 @@ def test_a_report_measures_both_models_on_the_given_responses(tiny, table):
 
 
 def test_given_teacher_rewards_are_used_and_the_students_are_not(tiny, table):
-    teacher, student = tiny
+    student, teacher = tiny
     stale = add_rewards(add_rewards(table, student, "teacher_reward"), teacher, "student_reward")
     report = rank_agreement(student, teacher, stale)  # the "teacher" column holds the student's own rewards
     assert report.per_prompt["kendall_tau"].tolist() == [1.0] * 6
 
 
 def test_alpha_mixes_the_selection_probabilities_in(tiny, table):
-    teacher, student = tiny
+    student, teacher = tiny
     alone = rank_agreement(student, teacher, table, alpha=1.0).per_prompt
-    scaled = rank_agreement(student, teacher, table, alpha=1.0, standardise=True).per_prompt
+    scaled = rank_agreement(student, teacher, table, alpha=1.0, match_scale=True).per_prompt
     assert list(scaled["kendall_tau"]) == list(alone["kendall_tau"])
     assert list(scaled["jsd"]) != list(alone["jsd"])
     ours = add_rewards(table, student, "r")["r"]
@@ -116,7 +116,7 @@ def test_alpha_mixes_the_selection_probabilities_in(tiny, table):
 )
 def test_settings_out_of_range_are_refused(tiny, table, setting, message):
     with pytest.raises(ValueError, match=message):
-        rank_agreement(tiny[1], tiny[0], table.remove_columns("selection_prob"), **setting)
+        rank_agreement(tiny.student, tiny.teacher, table.remove_columns("selection_prob"), **setting)
 
 
 def test_identical_responses_and_single_ones_do_not_crash(tiny):
@@ -125,7 +125,7 @@ def test_identical_responses_and_single_ones_do_not_crash(tiny):
         {"prompt": "b", "responses": ["alone"]},
         {"prompt": "c", "responses": ["one", "two", "three"]},
     ]
-    report = rank_agreement(tiny[1], tiny[0], padlab.check_candidates(rows))
+    report = rank_agreement(tiny.student, tiny.teacher, padlab.check_candidates(rows))
     assert np.isnan(report.per_prompt["kendall_tau"][:2]).all()
     assert report.per_prompt["jsd"][:2] == pytest.approx([0, 0], abs=1e-6)
     assert report.estimates()["kendall_tau"].prompts == 1
@@ -136,7 +136,7 @@ def test_identical_responses_and_single_ones_do_not_crash(tiny):
 def test_a_bad_row_is_named(tiny, table):
     rows = [{**row, "teacher_reward": [-1.0, -2.0, float("nan"), -3.0]} for row in table]
     with pytest.raises(ValueError, match="row 0, response 2: teacher_reward is nan"):
-        rank_agreement(tiny[1], tiny[0], rows)
+        rank_agreement(tiny.student, tiny.teacher, rows)
 
 
 # --- intervals
@@ -186,7 +186,7 @@ def test_paired_differences_are_sharper_than_two_intervals():
     rng = np.random.default_rng(3)
     before = rng.normal(size=80)
     after = before + 0.2 + 0.1 * rng.normal(size=80)
-    change = compare(Report({"x": before}), Report({"x": after}))["x"]
+    change = paired_differences(Report({"x": before}), Report({"x": after}))["x"]
     assert change.value == pytest.approx((after - before).mean())
     assert change.low > 0.1
     assert change.high < 0.3
@@ -196,25 +196,25 @@ def test_paired_differences_are_sharper_than_two_intervals():
 
 def test_pairs_with_an_undefined_side_are_left_out():
     before, after = (Report({"x": np.array(v)}) for v in ([1.0, np.nan, 2.0, 3.0], [2.0, 5.0, np.nan, 4.5]))
-    assert compare(before, after)["x"] == estimate([1.0, 1.5])
+    assert paired_differences(before, after)["x"] == estimate([1.0, 1.5])
 
 
 def test_only_the_same_prompts_can_be_compared(tiny, table):
-    first = rank_agreement(tiny[1], tiny[0], table)
-    turned = rank_agreement(tiny[1], tiny[0], table.select(range(5, -1, -1)))
-    fewer = rank_agreement(tiny[1], tiny[0], table.select(range(5)))
+    first = rank_agreement(tiny.student, tiny.teacher, table)
+    turned = rank_agreement(tiny.student, tiny.teacher, table.select(range(5, -1, -1)))
+    fewer = rank_agreement(tiny.student, tiny.teacher, table.select(range(5)))
     for other in (turned, fewer):
         with pytest.raises(ValueError, match="same prompts in the same order"):
-            compare(first, other)
-    assert all(change.value == 0 for change in compare(first, first).values())
+            paired_differences(first, other)
+    assert all(change.value == 0 for change in paired_differences(first, first).values())
 
 
 # --- what the student writes
 
 
 def test_fresh_samples_by_hand(tiny):
-    teacher, student = tiny
-    report = fresh_samples(student, teacher, PROMPTS, n=3, max_new_tokens=12, seed=5)
+    student, teacher = tiny
+    report = evaluate_samples(student, teacher, PROMPTS, n=3, max_new_tokens=12, seed=5)
     again = add_rewards(padlab.sample_responses(student, PROMPTS, 3, max_new_tokens=12, seed=5), teacher)
     assert list(report.table) == list(again)
     for row, entry in enumerate(again):
@@ -228,8 +228,8 @@ def test_fresh_samples_by_hand(tiny):
 
 def test_fresh_samples_resume_in_a_folder(tiny, tmp_path):
     call = {"n": 2, "max_new_tokens": 4, "folder": tmp_path / "fresh"}
-    first = fresh_samples(tiny[1], tiny[0], PROMPTS[:2], **call)
-    second = fresh_samples(tiny[1], tiny[0], PROMPTS[:2], **call)
+    first = evaluate_samples(tiny.student, tiny.teacher, PROMPTS[:2], **call)
+    second = evaluate_samples(tiny.student, tiny.teacher, PROMPTS[:2], **call)
     assert all((first.per_prompt[k] == second.per_prompt[k]).all() for k in first.per_prompt)
 
 

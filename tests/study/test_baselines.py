@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import padlab
-from padlab.phases.examples import training_examples
-from padlab.phases.trainer import PADConfig
+from padlab.training.collator import training_examples
+from padlab.training.trainer import PADConfig
 from padlab.study import baselines as module
 from padlab.study.baselines import METHODS, best_and_worst, compare_baselines, response_tokens
 
@@ -17,7 +17,7 @@ SETTINGS = {"n": 3, "sampling": {"max_new_tokens": 6}, "gradient_accumulation_st
 @pytest.fixture(scope="module")
 def models(tiny):
     """Teacher and student with one tokenizer."""
-    return tiny[0], padlab.pruned(tiny[0], tiny[0].model.config.num_hidden_layers - 1)
+    return tiny.teacher, padlab.prune_blocks(tiny.teacher, tiny.teacher.model.config.num_hidden_layers - 1)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_a_pairs_first_is_better_by_what_chose_it(models, monkeypatch):
         return student
 
     def pad_fields(settings):
-        return {k: v for k, v in settings.items() if k in ("loss", "alpha", "beta", "standardise")}
+        return {k: v for k, v in settings.items() if k in ("loss", "alpha", "beta", "match_scale")}
 
     def asked(table, *_, **__):
         turned = [list(torch.softmax(-torch.tensor(r), 0)) for r in table["teacher_reward"]]
@@ -72,7 +72,7 @@ def test_a_pairs_first_is_better_by_what_chose_it(models, monkeypatch):
 
     monkeypatch.setattr(module, "distill", given)
     monkeypatch.setattr(module, "add_selection_probs", asked)
-    more = {**SETTINGS, "alpha": 0.4, "standardise": True, "each": {"dpo": {"alpha": 0.6}}}
+    more = {**SETTINGS, "alpha": 0.4, "match_scale": True, "each": {"dpo": {"alpha": 0.6}}}
     compare_baselines(models[1], models[0], PROMPTS, lambda s: {}, methods=["dpo", "simpo"], **more)
     for examples in seen.values():
         assert all(e["teacher_scores"][0] > e["teacher_scores"][1] for e in examples)

@@ -10,7 +10,7 @@ import padlab
 from padlab.lm.models import LanguageModel
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
 from padlab.phases import questions
-from padlab.phases.questions import letter_tokens
+from padlab.phases.multiple_choice import letter_tokens
 from padlab.study.doctor import PROBE, Finding, examine, memory_estimate, pair_notes, selection_probe
 
 TOPICS = ["chat template", "end of turn", "pad token", "text is not control", "option letters"]
@@ -63,13 +63,13 @@ def test_random_weights_are_no_teacher_for_calibration(tiny):
 
 
 def test_the_numbers_are_those_of_the_questions(tiny):
-    found = selection_probe(tiny[0])
+    found = selection_probe(tiny.teacher)
     rows = [
         {"prompt": q, "responses": [a, PROBE[(k + s) % len(PROBE)][1]]}
         for s in (1, 5)
         for k, (q, a) in enumerate(PROBE)
     ]
-    asked = padlab.add_selection_probs(rows, tiny[0])
+    asked = padlab.add_selection_probs(rows, tiny.teacher)
     assert len(asked) == 24
     assert found["prob_right"] == pytest.approx(sum(p[0] for p in asked["selection_prob"]) / 24)
     assert found["selection_accuracy"] == sum(p[0] > p[1] for p in asked["selection_prob"]) / 24
@@ -78,15 +78,15 @@ def test_the_numbers_are_those_of_the_questions(tiny):
 
 
 def test_biased_letters_are_seen_and_are_no_signal(tiny):
-    network = copy.deepcopy(tiny[0].model)
-    letter = letter_tokens(tiny[0], "A")
+    network = copy.deepcopy(tiny.teacher.model)
+    letter = letter_tokens(tiny.teacher, "A")
 
     def louder(module, inputs, output):
         output.logits[..., letter] += 30.0
         return output
 
     network.register_forward_hook(louder)
-    found = examine(LanguageModel(network, tiny[0].tokenizer, "says A"))
+    found = examine(LanguageModel(network, tiny.teacher.tokenizer, "says A"))
     assert found.numbers["prob_first"] > 0.99
     assert found.numbers["option_mass"] > 0.99
     assert finding(found, "selection questions").status == "note"
@@ -102,8 +102,8 @@ def test_biased_letters_are_seen_and_are_no_signal(tiny):
     ],
 )
 def test_a_model_that_knows_the_answers(tiny, monkeypatch, strength, status, text):
-    answering(monkeypatch, tiny[0], strength)
-    verdict = finding(examine(tiny[0]), "selection questions")
+    answering(monkeypatch, tiny.teacher, strength)
+    verdict = finding(examine(tiny.teacher), "selection questions")
     assert verdict.status == status
     assert_matches(verdict, text)
 
@@ -115,7 +115,7 @@ def assert_matches(found: Finding, pattern: str):
 
 @pytest.mark.filterwarnings("ignore:.*no chat template")
 def test_a_base_model_without_template_gets_a_note(tiny):
-    found = examine(with_tokenizer(tiny[1], "base model", chat_template=None))
+    found = examine(with_tokenizer(tiny.student, "base model", chat_template=None))
     assert statuses(found)["chat template"] == "note"
     assert "User: ... Assistant:" in finding(found, "chat template").text
     assert "selection questions" in statuses(found)
@@ -130,7 +130,7 @@ def test_a_base_model_without_template_gets_a_note(tiny):
     ],
 )
 def test_templates_with_a_fault_are_problems(tiny, template, topic, text):
-    found = examine(with_tokenizer(tiny[1], "faulty", chat_template=template))
+    found = examine(with_tokenizer(tiny.student, "faulty", chat_template=template))
     assert statuses(found)[topic] == "problem"
     assert text in finding(found, topic).text
     assert "selection questions" not in statuses(found)
@@ -142,22 +142,22 @@ def test_a_template_whose_prompt_is_no_prefix_gets_a_note(tiny):
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
     )
-    found = examine(with_tokenizer(tiny[0], "thinks", chat_template=thinking))
+    found = examine(with_tokenizer(tiny.teacher, "thinks", chat_template=thinking))
     assert statuses(found)["chat template"] == "note"
     assert "no prefix" in finding(found, "chat template").text
 
 
 def test_no_end_and_no_pad(tiny):
     plain = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    found = examine(with_tokenizer(tiny[0], "endless", chat_template=plain, eos_token=None))
+    found = examine(with_tokenizer(tiny.teacher, "endless", chat_template=plain, eos_token=None))
     assert statuses(found)["end of turn"] == "problem"
     assert "Set tokenizer.eos_token" in finding(found, "end of turn").text
-    assert tiny[0].tokenizer.pad_token is None
+    assert tiny.teacher.tokenizer.pad_token is None
     assert "padlab masks by length" in finding(found, "pad token").text
 
 
 def test_a_letter_of_two_tokens_is_a_problem(tiny):
-    model = with_tokenizer(tiny[0], "doubled D")
+    model = with_tokenizer(tiny.teacher, "doubled D")
     model.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("D", "DD")
     found = examine(model)
     assert statuses(found)["option letters"] == "problem"
@@ -173,9 +173,9 @@ def test_a_short_context_is_a_finding_not_a_crash():
 
 
 def test_broken_weights_are_a_finding_not_a_crash(tiny):
-    network = copy.deepcopy(tiny[0].model)
+    network = copy.deepcopy(tiny.teacher.model)
     network.get_decoder().norm.weight.data[0] = float("nan")
-    found = examine(LanguageModel(network, tiny[0].tokenizer, "broken"))
+    found = examine(LanguageModel(network, tiny.teacher.tokenizer, "broken"))
     assert statuses(found)["selection questions"] == "problem"
 
 
@@ -183,7 +183,7 @@ def test_broken_weights_are_a_finding_not_a_crash(tiny):
 
 
 def test_memory_grows_with_what_it_should(tiny):
-    network = tiny[0].model
+    network = tiny.teacher.model
     base = {"n": 4, "prompt_tokens": 64, "response_tokens": 64}
     start = memory_estimate(network, **base)
     assert 0 < start["gb_scoring"] < start["gb_training"]
@@ -218,6 +218,6 @@ def test_lora_memory_counts_the_adapters_weights():
 
 
 def test_a_pair_is_told_how_its_texts_travel(tiny):
-    teacher, student = tiny
+    student, teacher = tiny
     assert "different tokenizers: text is re-tokenized" in pair_notes(teacher, student)[0].text
     assert "same tokenizers: sampled ids are scored as they are" in pair_notes(student, student)[0].text

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import padlab
-from padlab.lm.logprobs import next_token_logprobs
+from padlab.lm.fast.scoring import next_token_logprobs
 from padlab.study.judge import judge_quality, make_pairs, prepare_judge, question_losses, training_questions
 
 PROMPTS = [f"Say {word}." for word in ("red", "blue", "green", "black", "white", "brown")]
@@ -23,7 +23,7 @@ def tables(count=6):
 def judged(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("judge")
     call = {"folder": folder, "learning_rate": 7e-3, "epochs": 15, "prompts_per_step": 2}
-    return folder, call, prepare_judge(tiny[0], tiny[1], PROMPTS, **call)
+    return folder, call, prepare_judge(tiny.teacher, tiny.student, PROMPTS, **call)
 
 
 def test_pairs_are_what_they_say():
@@ -41,9 +41,9 @@ def test_pairs_are_what_they_say():
 
 def test_every_pair_is_asked_in_both_orders(tiny):
     pairs = make_pairs(*tables())
-    asked = training_questions(tiny[0], pairs, seed=1)
+    asked = training_questions(tiny.teacher, pairs, seed=1)
     assert len(asked) == len(PROMPTS)
-    decode = tiny[0].tokenizer.decode
+    decode = tiny.teacher.tokenizer.decode
     plain = {f"> {text}" for pair in pairs for text in (pair.better, pair.worse)}
     by_right, swayed = {p.better: (p.better, p.worse) for p in pairs}, 0
     for questions in asked:
@@ -61,10 +61,10 @@ def test_every_pair_is_asked_in_both_orders(tiny):
 
 
 def test_the_loss_is_that_of_a_plain_forward(tiny):
-    (questions,) = training_questions(tiny[0], make_pairs(*tables())[:1])
-    found = question_losses(tiny[0].model, questions)
+    (questions,) = training_questions(tiny.teacher, make_pairs(*tables())[:1])
+    found = question_losses(tiny.teacher.model, questions)
     for question, loss in zip(questions, found, strict=True):
-        logits = tiny[0].model(torch.tensor([question["ids"]])).logits[0, -1]
+        logits = tiny.teacher.model(torch.tensor([question["ids"]])).logits[0, -1]
         p = logits.softmax(-1)[question["letters"][question["right"]]].sum()
         assert float(loss) == pytest.approx(-float(p.log()), abs=1e-4)
 
@@ -79,14 +79,14 @@ def test_training_teaches_the_letters(tiny, judged):
     """On its own training pairs the adapter answers with a letter, and is right more often than the bare model."""
     folder = judged[0]
     drawn = [padlab.check_candidates(_samples(folder / name)) for name in ("teacher", "student")]
-    before, after = (judge_quality(m, make_pairs(*drawn)) for m in (tiny[0], judged[2]))
+    before, after = (judge_quality(m, make_pairs(*drawn)) for m in (tiny.teacher, judged[2]))
     for kind in after:
         assert after[kind]["option_mass"].value > before[kind]["option_mass"].value + 0.2
     assert sum(after[k]["p_better"].value for k in after) > sum(before[k]["p_better"].value for k in before) + 0.1
 
 
 def test_a_judge_answers_selection_questions_only(tiny, judged):
-    model, bare = judged[2], tiny[0]
+    model, bare = judged[2], tiny.teacher
     rows = [{"prompt": p, "responses": ["red", "blue and green"]} for p in PROMPTS[:3]]
     assert padlab.add_rewards(rows, model)["teacher_reward"] == padlab.add_rewards(rows, bare)["teacher_reward"]
     draw = lambda m: padlab.sample_responses(m, PROMPTS[:2], n=2, max_new_tokens=6)["response_ids"]  # noqa: E731
@@ -96,12 +96,12 @@ def test_a_judge_answers_selection_questions_only(tiny, judged):
     assert ask(padlab.with_judge(model, None)) == ask(bare)
     assert model.describe() == bare.describe()
     assert model.judge_hash() != bare.judge_hash() == "none"
-    assert model.around(bare.model, "copy").judge is None
+    assert model.with_weights(bare.model, "copy").judge is None
 
 
 def test_selection_refuses_to_resume_under_another_judge(tiny, judged, tmp_path):
     rows = [{"prompt": "p", "responses": ["a", "b"]}]
-    padlab.add_selection_probs(rows, tiny[0], folder=tmp_path)
+    padlab.add_selection_probs(rows, tiny.teacher, folder=tmp_path)
     with pytest.raises(ValueError, match="judge: 'none' in the folder"):
         padlab.add_selection_probs(rows, judged[2], folder=tmp_path)
 
@@ -109,16 +109,16 @@ def test_selection_refuses_to_resume_under_another_judge(tiny, judged, tmp_path)
 def test_the_same_call_again_trains_nothing_and_gives_the_same(tiny, judged, monkeypatch):
     folder, call, first = judged
     monkeypatch.setattr("padlab.study.judge.question_losses", None)
-    again = prepare_judge(tiny[0], tiny[1], PROMPTS, **call)
+    again = prepare_judge(tiny.teacher, tiny.student, PROMPTS, **call)
     assert again.judge_hash() == first.judge_hash()
     with pytest.raises(ValueError, match="rank: 8 in the folder, 4 now"):
-        prepare_judge(tiny[0], tiny[1], PROMPTS, **{**call, "rank": 4})
+        prepare_judge(tiny.teacher, tiny.student, PROMPTS, **{**call, "rank": 4})
     assert not [f for f in (folder / "judge").rglob("*") if f.suffix in (".bin", ".pt", ".pkl")]
 
 
 def test_an_adapter_for_another_model_is_refused(tiny, judged):
     with pytest.raises(ValueError, match="made for another model"):
-        padlab.with_judge(tiny[1], judged[0] / "judge")
+        padlab.with_judge(tiny.student, judged[0] / "judge")
 
 
 def test_the_bundled_judge_is_small_safe_and_documented():
@@ -140,14 +140,14 @@ def test_a_question_of_ones_own(tiny):
         seen.append((prompt, list(options)))
         return f"{prompt}: A = {options[0]} or B = {options[1]}?"
 
-    found = padlab.add_selection_probs(rows, tiny[0], ask=short, votes=True)[0]
+    found = padlab.add_selection_probs(rows, tiny.teacher, ask=short, votes=True)[0]
     assert sorted(seen[-2:]) == [("p", ["a", "b"]), ("p", ["b", "a"])]
     talk = [{"role": "user", "content": "p: A = a or B = b?"}]
-    ids = tiny[0].tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
-    logps = next_token_logprobs(tiny[0].model, [ids])[0].double()
-    from padlab.phases.questions import letter_tokens
+    ids = tiny.teacher.tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
+    logps = next_token_logprobs(tiny.teacher.model, [ids])[0].double()
+    from padlab.phases.multiple_choice import letter_tokens
 
-    a, b = (logps[letter_tokens(tiny[0], letter)].logsumexp(-1) for letter in "AB")
+    a, b = (logps[letter_tokens(tiny.teacher, letter)].logsumexp(-1) for letter in "AB")
     assert found["selection_votes"][0][1] == pytest.approx(float(torch.sigmoid(a - b)), abs=1e-5)
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from padlab.candidates import check_candidates
-from padlab.lm.batches import make_batch
-from padlab.lm.logprobs import score_ids
+from padlab.lm.fast.packing import make_batch
+from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
-from padlab.phases.calibration import calibrate
+from padlab.phases.selection import calibrate
 from padlab.phases.rewards import candidate_ids
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def training_examples(student: LanguageModel, candidates: Dataset, settings: Any
     for row, entry in enumerate(candidates):
         chosen = entry["selection_prob"] if settings.alpha > 0 else None
         reward = torch.tensor(entry["teacher_reward"])
-        scores = settings.beta * calibrate(reward, chosen, settings.alpha, standardise=settings.standardise)
+        scores = settings.beta * calibrate(reward, chosen, settings.alpha, match_scale=settings.match_scale)
         ids = {"prompt_ids": prompt_ids[row], "response_ids": response_ids[row]}
         examples.append({**ids, "teacher_scores": scores.tolist()})
     if settings.loss == "dpo":
@@ -51,7 +51,7 @@ def collate(examples: Sequence[dict[str, Any]], share: bool) -> dict[str, Any]:
 
     Args:
         examples: see `training_examples`.
-        share: prompt and responses in one row, see `padlab.lm.batches.make_batch`.
+        share: prompt and responses in one row, see `padlab.lm.fast.packing.make_batch`.
     """
     width = max(len(e["response_ids"]) for e in examples)
     exists = torch.tensor([[k < len(e["response_ids"]) for k in range(width)] for e in examples])

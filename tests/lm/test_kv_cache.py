@@ -5,7 +5,7 @@ import torch
 from transformers import DynamicCache, LlamaConfig
 from transformers.cache_utils import DynamicLayer
 
-from padlab.lm.cache import RoomyLayer, roomy_cache
+from padlab.lm.fast.kv_cache import RoomyLayer, roomy_cache
 
 CONFIG = LlamaConfig(
     vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from padlab.lm.chat import encode_chat, encode_segments, encode_text, render_segments
-from padlab.lm.logprobs import next_token_logprobs
+from padlab.lm.fast.scoring import next_token_logprobs
 from padlab.lm.models import LanguageModel
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.models import LanguageModel
-from padlab.memo import remembering
-from padlab.phases.questions import LETTERS, Answers, Ask, ask_model, cut, question
+from padlab.runs import cached_rows
+from padlab.phases.multiple_choice import LETTERS, Answers, Ask, ask_model, cut, question
 from padlab.phases.rewards import fingerprint
 from padlab.runs import in_shards
 
@@ -35,7 +35,7 @@ COLUMNS = ("selection_prob", "option_mass", "none_mass", "position_bias", "order
 
 
 def calibrate(
-    reward: Any, selection_prob: Any, alpha: float, *, standardise: bool = False
+    reward: Any, selection_prob: Any, alpha: float, *, match_scale: bool = False
 ) -> Float[Tensor, "*batch items"]:
     """Calibrated reward = (1 - alpha) * reward + alpha * log p_sel.
 
@@ -45,7 +45,7 @@ def calibrate(
             alpha = 0.
         alpha: weight of the selection probability, 0 to 1. alpha = 0 gives the raw reward, alpha = 1 log p_sel alone.
             The released code's alpha weights the likelihood instead: theirs = 1 - ours.
-        standardise: give log p_sel the mean and standard deviation of the rewards of its prompt first, so that alpha
+        match_scale: give log p_sel the mean and standard deviation of the rewards of its prompt first, so that alpha
             weighs two terms of one scale; the method does not. Where log p_sel is the same for all, it says nothing.
 
     Returns:
@@ -71,7 +71,7 @@ def calibrate(
         raise ValueError("selection_prob must not be negative")
     wide = torch.promote_types(torch.promote_types(chosen.dtype, reward.dtype), torch.float32)  # 16 bits have no 1e-38
     said = chosen.to(wide).clamp_min(torch.finfo(torch.float32).tiny).log().to(reward.dtype)
-    return (1 - alpha) * reward + alpha * (_like(said, reward) if standardise else said)
+    return (1 - alpha) * reward + alpha * (_like(said, reward) if match_scale else said)
 
 
 def add_selection_probs(
@@ -104,7 +104,7 @@ def add_selection_probs(
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts per piece.
         cache: folder in which answers are kept by model, judge, question and texts, for any table; the same rows again
-            are read there (`padlab.memo`).
+            are read there (`padlab.runs`).
 
     Returns:
         The table with, per row: `selection_prob` (n floats, sum 1); `option_mass` (mean probability that the answer is
@@ -132,7 +132,7 @@ def add_selection_probs(
     settings |= {"judge": model.judge_hash(), "question": ask("prompt", ["first", "second"])}
     asked = dict(settings)
     key = partial(_texts, model, method=method, limit=max_response_tokens, ask=ask)
-    work = remembering(work, lambda row: ["select", asked, *key(candidates[row])], cache)
+    work = cached_rows(work, lambda row: ["select", asked, *key(candidates[row])], cache)
     settings["candidates"] = fingerprint([key(entry) for entry in candidates])
     rows = in_shards(
         range(len(candidates)), work, stage="select", settings=settings, folder=folder, shard_size=shard_size

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import kstest
 
-from padlab.rankings.fit import context_gap, fit_plackett_luce, goodness_of_fit, likelihood_ratio_test
+from padlab.rankings.goodness_of_fit import context_gap, fit_plackett_luce, goodness_of_fit, likelihood_ratio_test
 from padlab.rankings.plackett_luce import PlackettLuce
 
 F64 = torch.float64

@@ -1,7 +1,7 @@
 """Does PPD move the pruned student towards its teacher on held-out prompts? Three seeds, paired intervals.
 
-    python bench/embedded_ppd.py [--seeds 0 1 2] [--train 96] [--heldout 96] [--epochs 2] [--rate 1e-3] [--token-kd 1]
-        [--blocks 28] [--folder bench-out/embedded_ppd]
+    python bench/pruned_ppd.py [--seeds 0 1 2] [--train 96] [--heldout 96] [--epochs 2] [--rate 1e-3] [--token-kd 1]
+        [--blocks 28] [--folder bench-out/pruned_ppd]
 
 Each seed draws its own training responses, its own adapter start and its own held-out responses. Settings not given
 are the `embedded` preset's; all were chosen on training prompts only (LOG.md). `--token-kd 0` is PPD alone.
@@ -23,14 +23,14 @@ from padlab.runs import write_json
 
 def one_seed(seed: int, options: argparse.Namespace, folder: Path) -> dict:
     """Sample, score, train and evaluate once; everything is kept in the folder."""
-    settings = padlab.PRESETS["embedded"]
+    settings = padlab.PRESETS["pruned"]
     sampling = {
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "max_new_tokens": settings.max_new_tokens,
     }
     teacher = padlab.load_model("embedded")
-    student = padlab.pruned(teacher, options.blocks)
+    student = padlab.prune_blocks(teacher, options.blocks)
     clock, seconds = time.monotonic(), {}
 
     def lap(name: str) -> None:
@@ -59,7 +59,7 @@ def one_seed(seed: int, options: argparse.Namespace, folder: Path) -> dict:
     lap("train")
     heldout = padlab.load_prompts("heldout", limit=options.heldout)
     fresh = [
-        padlab.fresh_samples(
+        padlab.evaluate_samples(
             m, teacher, heldout, settings.n, seed=1000 + seed, folder=folder / f"fresh-{k}", **sampling
         )
         for k, m in enumerate((student, trained))
@@ -68,7 +68,7 @@ def one_seed(seed: int, options: argparse.Namespace, folder: Path) -> dict:
     lap("evaluate")
     result = {}
     for pair in (ranked, fresh):
-        for name, change in padlab.compare(*pair).items():
+        for name, change in padlab.paired_differences(*pair).items():
             before, after = (report.estimates()[name].value for report in pair)
             result[name] = {"before": before, "after": after, **asdict(change)}
     return {"seed": seed, "seconds": seconds, "measures": result}
@@ -81,8 +81,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=96)
     parser.add_argument("--heldout", type=int, default=96)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=Path("bench-out/embedded_ppd"))
-    preset = padlab.PRESETS["embedded"]
+    parser.add_argument("--folder", type=Path, default=Path("bench-out/pruned_ppd"))
+    preset = padlab.PRESETS["pruned"]
     parser.add_argument("--epochs", type=float, default=preset.epochs)
     parser.add_argument("--rate", type=float, default=preset.learning_rate)
     parser.add_argument("--blocks", type=int, default=preset.keep_blocks, help="how many of its 30 the student keeps")

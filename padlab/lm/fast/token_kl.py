@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from padlab.lm.batches import TokenBatch, on_device
-from padlab.lm.head import LOGITS_AT_ONCE, pick
-from padlab.lm.logprobs import response_states
+from padlab.lm.fast.packing import TokenBatch, on_device
+from padlab.lm.fast.lm_head import LOGITS_AT_ONCE, pick
+from padlab.lm.fast.scoring import response_states
 
 
 def token_kl(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import padlab
-from padlab.memo import remembering
+from padlab.runs import cached_rows
 from padlab.phases import calibration, rewards
 
 ROWS = [{"prompt": f"Name {k}.", "responses": ["red", "blue and green"]} for k in range(3)]
@@ -32,34 +32,34 @@ def counted(monkeypatch):
 
 def test_the_same_rows_are_scored_and_asked_once(tiny, counted, tmp_path):
     for _ in range(2):
-        scored = padlab.add_rewards(ROWS, tiny[0], cache=tmp_path)
-        asked = padlab.add_selection_probs(ROWS, tiny[0], cache=tmp_path)
+        scored = padlab.add_rewards(ROWS, tiny.teacher, cache=tmp_path)
+        asked = padlab.add_selection_probs(ROWS, tiny.teacher, cache=tmp_path)
     assert counted == {"scored": 3, "asked": 3}
-    assert scored["teacher_reward"] == padlab.add_rewards(ROWS, tiny[0])["teacher_reward"]
-    assert asked["selection_prob"] == padlab.add_selection_probs(ROWS, tiny[0])["selection_prob"]
+    assert scored["teacher_reward"] == padlab.add_rewards(ROWS, tiny.teacher)["teacher_reward"]
+    assert asked["selection_prob"] == padlab.add_selection_probs(ROWS, tiny.teacher)["selection_prob"]
 
 
 def test_only_new_rows_are_asked_and_another_model_is_another_answer(tiny, counted, tmp_path):
-    first = padlab.add_rewards(ROWS[:2], tiny[0], cache=tmp_path)
-    more = padlab.add_rewards([*ROWS[::-1], ROWS[0]], tiny[0], cache=tmp_path)
+    first = padlab.add_rewards(ROWS[:2], tiny.teacher, cache=tmp_path)
+    more = padlab.add_rewards([*ROWS[::-1], ROWS[0]], tiny.teacher, cache=tmp_path)
     assert counted["scored"] == 3
     assert more["teacher_reward"][2] == first["teacher_reward"][0] == more["teacher_reward"][3]
-    other = padlab.add_rewards(ROWS, tiny[1], cache=tmp_path)
+    other = padlab.add_rewards(ROWS, tiny.student, cache=tmp_path)
     assert counted["scored"] == 6
-    assert other["teacher_reward"] != padlab.add_rewards(ROWS, tiny[0], cache=tmp_path)["teacher_reward"]
+    assert other["teacher_reward"] != padlab.add_rewards(ROWS, tiny.teacher, cache=tmp_path)["teacher_reward"]
 
 
 def test_another_question_is_another_answer(tiny, counted, tmp_path):
     short = lambda prompt, options: f"{prompt} A {options[0]} B {options[1]}?"  # noqa: E731
     for settings in ({}, {"method": "n-way"}, {"average": "probability"}, {"max_response_tokens": 1}, {"ask": short}):
-        padlab.add_selection_probs(ROWS[:1], tiny[0], cache=tmp_path, **settings)
+        padlab.add_selection_probs(ROWS[:1], tiny.teacher, cache=tmp_path, **settings)
     assert counted["asked"] == 5
 
 
 def test_a_damaged_file_is_done_again(tmp_path):
     done = []
     work = lambda piece: [done.append(k) or {"row": k} for k in piece]  # noqa: E731
-    kept = remembering(work, lambda k: ["key", k], tmp_path)
+    kept = cached_rows(work, lambda k: ["key", k], tmp_path)
     assert kept([1, 2]) == [{"row": 1}, {"row": 2}]
     (damaged,) = [f for f in tmp_path.rglob("*.json") if json.loads(f.read_text()) == {"row": 2}]
     damaged.write_text('{"row"')

@@ -1,4 +1,4 @@
-"""Trains the toy world's models from scratch: `python -m padlab.study.toy_models FOLDER` makes what data/toy holds.
+"""Trains the toy world's models from scratch: `python -m padlab.study.world_models FOLDER` makes what data/toy holds.
 
 Teacher: 4 blocks of width 96, which reads texts and selection questions. Student: 3 blocks of width 32, a twelfth of
 the size, which reads fewer texts and no questions. Both are Llama models; words are tokens.
@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from padlab.lm.models import LanguageModel
 from padlab.runs import progress
-from padlab.study.toy import WORDS, WRITERS, corpus
+from padlab.worlds.toy import WORDS, WRITERS, corpus
 
 CONTROL = ["<pad>", "<user>", "<answer>", "<end>"]
 TEMPLATE = (

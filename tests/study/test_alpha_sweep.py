@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import padlab
 from padlab.study.agreement import pairs_in_order
-from padlab.study.sweeps import alpha_sweep, calibration_error, one_order, ranking_metrics
+from padlab.study.alpha_sweep import alpha_sweep, calibration_error, one_order, ranking_metrics
 
 
 def by_hand(score, reference):
@@ -70,7 +70,7 @@ def test_two_noisy_views_are_best_mixed():
 
 @pytest.mark.parametrize(("noise", "best"), [((0.01, 3.0), 0.0), ((30.0, 0.01), 1.0)])
 def test_where_one_view_is_clear_that_end_is_best(noise, best):
-    sweep = alpha_sweep(world(noise=noise), "truth", standardise=True)
+    sweep = alpha_sweep(world(noise=noise), "truth", match_scale=True)
     assert abs(sweep.best() - best) <= 0.3
     assert sweep.gain(over=1 - best).low > 0
     assert sweep.estimates()[sweep.alphas.index(best)].value > 0.9

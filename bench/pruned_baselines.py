@@ -1,8 +1,8 @@
 """What does each method teach the pruned student, at equal budget? PPD, VPD, SFT, token-level KD and DPO compared.
 
-    python bench/embedded_baselines.py [--seeds 0 1 2] [--methods ppd vpd sft token_kd dpo ...] [--train 64]
+    python bench/pruned_baselines.py [--seeds 0 1 2] [--methods ppd vpd sft token_kd dpo ...] [--train 64]
         [--heldout 64] [--blocks 28] [--aside] [--judged FILE.jsonl.gz]
-        [--folder bench-out/embedded_baselines]
+        [--folder bench-out/pruned_baselines]
 
 Budget: the same prompts, and as many response tokens seen as PPD sees in its epochs. Measured on held-out prompts (with
 --aside on training prompts 386 to 449 instead, for choosing settings): agreement with the teacher on the untrained
@@ -30,7 +30,7 @@ from padlab.runs import write_json
 from padlab.study.agreement import estimate, kendall_tau
 from padlab.study.baselines import best_and_worst, response_tokens
 
-PRESET = padlab.PRESETS["embedded"]
+PRESET = padlab.PRESETS["pruned"]
 SAMPLING = {"temperature": PRESET.temperature, "top_p": PRESET.top_p, "max_new_tokens": PRESET.max_new_tokens}
 WIN_RATE = "win rate"
 JUDGED, CUT = 64, 96  # prompts of the judged file, tokens of its responses
@@ -65,7 +65,7 @@ def measure(student, teacher, before, seed: int, folder: Path) -> dict[str, np.n
     """Name -> one number per prompt. `before` holds the untrained student's samples."""
     prompts = before["prompt"]
     ranked = padlab.rank_agreement(student, teacher, before, beta=PRESET.beta)
-    fresh = padlab.fresh_samples(student, teacher, prompts, PRESET.n, seed=5000 + seed, folder=folder, **SAMPLING)
+    fresh = padlab.evaluate_samples(student, teacher, prompts, PRESET.n, seed=5000 + seed, folder=folder, **SAMPLING)
     found = {**ranked.per_prompt, **{f"fresh {k}": v for k, v in fresh.per_prompt.items()}}
     rows = [{"prompt": p, "responses": [new[0], old[0]]}
             for p, new, old in zip(prompts, fresh.table["responses"], before["responses"], strict=True)]  # fmt: skip
@@ -92,8 +92,8 @@ def read_or_measure(path: Path, run: Callable[[], dict[str, np.ndarray]]) -> dic
 
 def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, np.ndarray]]:
     """Every method's measures for one seed, those of earlier calls read from the folder."""
-    teacher, _ = padlab.load_pair("embedded")
-    student = padlab.pruned(padlab.with_judge(teacher, None), options.blocks)
+    _, teacher = padlab.load_pair("pruned")
+    student = padlab.prune_blocks(padlab.with_judge(teacher, None), options.blocks)
     folder = options.folder / f"seed-{seed}"
     train = padlab.load_prompts("train", limit=options.train)
     asked = padlab.load_prompts("train").select(range(386, 450)) if options.aside else padlab.load_prompts("heldout")
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=PRESET.keep_blocks, help="how many of its 30 the student keeps")
     parser.add_argument("--aside", action="store_true", help="measure on training prompts that are not trained on")
     parser.add_argument("--judged", type=Path, help="file of responses with a strong judge's preference")
-    parser.add_argument("--folder", type=Path, default=Path("bench-out/embedded_baselines"))
+    parser.add_argument("--folder", type=Path, default=Path("bench-out/pruned_baselines"))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     if options.aside and options.train > 386:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy.stats import kendalltau
 
 from padlab.candidates import check_candidates
-from padlab.phases.calibration import calibrate
+from padlab.phases.selection import calibrate
 from padlab.study.agreement import Estimate, estimate, top1
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def alpha_sweep(
     reference: str | Sequence[Sequence[float]],
     *,
     alphas: Sequence[float] | None = None,
-    standardise: bool = False,
+    match_scale: bool = False,
     debias: bool = True,
 ) -> AlphaSweep:
     """Agreement of the calibrated reward with a reference ranking, along alpha.
@@ -91,7 +91,7 @@ def alpha_sweep(
         candidates: table with `teacher_reward` and `selection_prob` (and `selection_votes` for debias=False).
         reference: name of a column with n numbers per row, or those numbers; higher is better, ties allowed.
         alphas: values from 0 to 1, rising; default 0, 0.1, ..., 1.
-        standardise: as in `padlab.calibrate`.
+        match_scale: as in `padlab.calibrate`.
         debias: False takes the answers to one order of each pair only (as the released code does), from pairwise
             `selection_votes`, instead of averaging both.
 
@@ -113,7 +113,7 @@ def alpha_sweep(
     for entry, truth in zip(table, wanted, strict=True):
         said = entry["selection_prob"] if debias else one_order(entry["selection_votes"])
         for k, alpha in enumerate(alphas):
-            score = calibrate(torch.tensor(entry["teacher_reward"]).double(), said, alpha, standardise=standardise)
+            score = calibrate(torch.tensor(entry["teacher_reward"]).double(), said, alpha, match_scale=match_scale)
             for name, value in ranking_metrics(score.tolist(), truth).items():
                 found[name][k].append(value)
     return AlphaSweep(alphas, {name: np.array(rows) for name, rows in found.items()})

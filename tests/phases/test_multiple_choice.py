@@ -8,8 +8,8 @@ import torch
 
 from padlab.lm.chat import encode_chat, encode_text
 from padlab.lm.models import LanguageModel
-from padlab.phases.calibration import add_selection_probs, calibrate
-from padlab.phases.questions import CUT, ask_model, cut, letter_tokens, question, rows_of
+from padlab.phases.selection import add_selection_probs, calibrate
+from padlab.phases.multiple_choice import CUT, ask_model, cut, letter_tokens, question, rows_of
 
 TEXTS = ["red", "a very long answer\nin two lines", "blue", "漢字 🙂"]
 
@@ -19,7 +19,7 @@ def one(model, responses, method, **more):
 
 
 def test_cuts_are_visible_and_equal(tiny):
-    tokenizer = tiny[0].tokenizer
+    tokenizer = tiny.teacher.tokenizer
     long = "one two three four five six seven"
     ids = encode_text(tokenizer, long)
     for limit in range(1, len(ids)):
@@ -34,23 +34,23 @@ def test_cuts_are_visible_and_equal(tiny):
 
 def test_only_what_is_shown_counts(tiny):
     same = "x" * 30
-    found = one(tiny[0], [same + " the end", same + " another end"], "pairwise", max_response_tokens=4)
+    found = one(tiny.teacher, [same + " the end", same + " another end"], "pairwise", max_response_tokens=4)
     assert found["selection_prob"] == [0.5, 0.5]
 
 
 def test_a_cut_lets_long_responses_into_the_context(tiny):
     rows = [{"prompt": "p", "responses": ["a", "word " * 300]}]
     with pytest.raises(ValueError, match="max_response_tokens"):
-        add_selection_probs(rows, tiny[0])
-    assert add_selection_probs(rows, tiny[0], max_response_tokens=20)
+        add_selection_probs(rows, tiny.teacher)
+    assert add_selection_probs(rows, tiny.teacher, max_response_tokens=20)
 
 
 @pytest.mark.parametrize("method", ["pairwise", "n-way"])
 def test_probability_averaging_by_hand(tiny, answering, method):
     """Against the mean of the probabilities in all orders."""
     strength = dict(zip(TEXTS, [0.3, -1.1, 2.0, 0.0], strict=True))
-    asked = answering(tiny[0], strength.get, bias=(1.0, 0.0, -0.5, 0.2))
-    found = one(tiny[0], TEXTS, method, average="probability")["selection_prob"]
+    asked = answering(tiny.teacher, strength.get, bias=(1.0, 0.0, -0.5, 0.2))
+    found = one(tiny.teacher, TEXTS, method, average="probability")["selection_prob"]
     total = np.zeros(4)
     for texts, p, _ in asked:
         for text, probability in zip(texts, p, strict=True):
@@ -59,9 +59,9 @@ def test_probability_averaging_by_hand(tiny, answering, method):
 
 
 def test_only_log_odds_remove_a_strong_letter_bias(tiny, answering):
-    answering(tiny[0], {"a": 2.0, "b": 0.0}.get, bias=(9.0, 0.0))
+    answering(tiny.teacher, {"a": 2.0, "b": 0.0}.get, bias=(9.0, 0.0))
     odds, mean = (
-        one(tiny[0], ["a", "b"], "pairwise", average=a)["selection_prob"][0] for a in ("log-odds", "probability")
+        one(tiny.teacher, ["a", "b"], "pairwise", average=a)["selection_prob"][0] for a in ("log-odds", "probability")
     )
     assert odds == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-5)
     assert mean == pytest.approx(0.5, abs=1e-3)
@@ -73,8 +73,8 @@ def test_only_log_odds_remove_a_strong_letter_bias(tiny, answering):
     [((0.0, 0.0), -9.0, 1.0, True), ((9.0, 0.0), -9.0, None, False), ((0.0, 0.0), 9.0, 1.0, False)],
 )
 def test_confidence_needs_letters_and_consistency(tiny, answering, method, bias, other, consistency, confident):
-    answering(tiny[0], {"a": 1.0, "b": 0.0}.get, bias=bias, other=other)
-    found = one(tiny[0], ["a", "b"], method)
+    answering(tiny.teacher, {"a": 1.0, "b": 0.0}.get, bias=bias, other=other)
+    found = one(tiny.teacher, ["a", "b"], method)
     always_first = 0.0 if method == "pairwise" else 0.5
     assert found["order_consistency"] == (always_first if consistency is None else consistency)
     assert found["confident"] is confident
@@ -89,18 +89,18 @@ def test_two_responses_rank_alike_both_ways(tiny):
 
 def test_the_mass_on_none_is_that_of_a_plain_forward(tiny):
     texts = ["red", "blue"]
-    found = ask_model(tiny[0], "Why?", [texts])
-    ids = encode_chat(tiny[0].tokenizer, question("Why?", texts))
-    p = tiny[0].model(torch.tensor([ids])).logits[0, -1].softmax(-1)
-    first = {encode_text(tiny[0].tokenizer, word)[0] for word in ("None", " None")}
+    found = ask_model(tiny.teacher, "Why?", [texts])
+    ids = encode_chat(tiny.teacher.tokenizer, question("Why?", texts))
+    p = tiny.teacher.model(torch.tensor([ids])).logits[0, -1].softmax(-1)
+    first = {encode_text(tiny.teacher.tokenizer, word)[0] for word in ("None", " None")}
     assert float(found.none[0]) == pytest.approx(float(p[sorted(first)].sum()), abs=1e-6)
 
 
 def test_letters_are_looked_up_where_they_follow(tiny):
     """A tokenizer that has one token for ":A" offers no letter of its own behind a question that ends in a colon."""
-    tokenizer = copy.deepcopy(tiny[0].tokenizer)
+    tokenizer = copy.deepcopy(tiny.teacher.tokenizer)
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}:"
-    model = LanguageModel(tiny[0].model, tokenizer, "glued")
+    model = LanguageModel(tiny.teacher.model, tokenizer, "glued")
     (bare,) = encode_text(tokenizer, "A")
     assert bare in letter_tokens(model, "A", "Which?")
     tokenizer.add_tokens([":A", ": A"])
@@ -120,29 +120,29 @@ def test_rows_keep_the_order_and_their_limit():
 
 def test_standardised_terms_share_a_scale():
     reward, p = torch.tensor([[-1.0, -2.0, -4.0]]).double(), torch.tensor([[0.98, 0.01, 0.01]]).double()
-    ends = [calibrate(reward, p, a, standardise=True) for a in (0.0, 1.0)]
+    ends = [calibrate(reward, p, a, match_scale=True) for a in (0.0, 1.0)]
     assert torch.equal(ends[0], reward)
     assert float(ends[1].mean()) == pytest.approx(float(reward.mean()))
     assert float(ends[1].std()) == pytest.approx(float(reward.std()))
     assert torch.corrcoef(torch.stack([ends[1][0], p[0].log()]))[0, 1] == pytest.approx(1)
-    flat = calibrate(reward, torch.full((1, 3), 1 / 3), 1.0, standardise=True)
+    flat = calibrate(reward, torch.full((1, 3), 1 / 3), 1.0, match_scale=True)
     assert flat.tolist()[0] == pytest.approx([float(reward.mean())] * 3)
 
 
 def test_equal_texts_are_no_choice_and_no_inconsistency(tiny, answering):
     """A duplicate asked against itself says nothing about the judge."""
-    answering(tiny[0], {"a": 1.0, "b": 0.0}.get, bias=(0.1, 0.0), other=-9.0)
-    found = one(tiny[0], ["a", "b", "a", "a"], "pairwise")
+    answering(tiny.teacher, {"a": 1.0, "b": 0.0}.get, bias=(0.1, 0.0), other=-9.0)
+    found = one(tiny.teacher, ["a", "b", "a", "a"], "pairwise")
     assert found["order_consistency"] == 1.0
     assert found["confident"] is True
-    assert one(tiny[0], ["a", "a"], "pairwise")["order_consistency"] == 1.0
+    assert one(tiny.teacher, ["a", "a"], "pairwise")["order_consistency"] == 1.0
 
 
 def test_resuming_with_another_wording_for_many_options_is_refused(tiny, answering, tmp_path):
     """The wording may differ for three options only."""
-    answering(tiny[0], len)
+    answering(tiny.teacher, len)
     rows = [{"prompt": "p", "responses": ["a", "bb", "ccc"]}]
     ask = lambda word: lambda p, o: question(p, o) if len(o) == 2 else question(p, o).replace("best", word)  # noqa: E731
-    add_selection_probs(rows, tiny[0], "n-way", ask=ask("best"), folder=tmp_path)
+    add_selection_probs(rows, tiny.teacher, "n-way", ask=ask("best"), folder=tmp_path)
     with pytest.raises(ValueError, match="candidates"):
-        add_selection_probs(rows, tiny[0], "n-way", ask=ask("nicest"), folder=tmp_path)
+        add_selection_probs(rows, tiny.teacher, "n-way", ask=ask("nicest"), folder=tmp_path)

@@ -8,9 +8,9 @@ import torch
 
 import padlab
 from padlab.phases.distillation import distill
-from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses
+from padlab.training.per_prompt_losses import LOSSES, Scored, best_and_worst, prompt_losses
 from padlab.phases.rewards import add_rewards
-from padlab.phases.trainer import PADConfig
+from padlab.training.trainer import PADConfig
 
 PROMPTS = [f"Name {k} things." for k in range(6)]
 ONE_STEP = {"learning_rate": 0.0, "num_train_epochs": 1, "gradient_accumulation_steps": 6, "logging_steps": 1}
@@ -19,8 +19,8 @@ ONE_STEP = {"learning_rate": 0.0, "num_train_epochs": 1, "gradient_accumulation_
 @pytest.fixture(scope="module")
 def models(tiny):
     """Teacher and student with one tokenizer: the student is the teacher with other weights."""
-    teacher = tiny[0]
-    return teacher, padlab.pruned(teacher, teacher.model.config.num_hidden_layers - 1)
+    teacher = tiny.teacher
+    return teacher, padlab.prune_blocks(teacher, teacher.model.config.num_hidden_layers - 1)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_sums_instead_of_means(models, table):
     for entry in sums:
         scores = [0.3 * entry["student_reward"][k] for k in np.argsort(entry["teacher_reward"])[::-1]]
         losses.append(sum(np.logaddexp.reduce(scores[k:]) - scores[k] for k in range(len(scores))))
-    found = first_loss(models, sums, "vpd", beta=0.3, reward_reduction="sum")
+    found = first_loss(models, sums, "vpd", beta=0.3, length_normalize=False)
     assert found == pytest.approx(np.mean(losses), abs=1e-4)
     with pytest.raises(ValueError, match="reduction must be one of mean, sum"):
         add_rewards(table, models[0], reduction="max")
@@ -88,7 +88,7 @@ def test_token_distillation_says_what_it_needs(models, tiny, table):
     with pytest.raises(ValueError, match="pass teacher="):
         distill(models[1], table, loss="token_kd")
     with pytest.raises(ValueError, match="one tokenizer for both"):
-        distill(tiny[1], table.remove_columns(["response_ids"]), loss="token_kd", teacher=models[0])
+        distill(tiny.student, table.remove_columns(["response_ids"]), loss="token_kd", teacher=models[0])
 
 
 def test_a_prompt_counts_once_however_many_responses_it_has():

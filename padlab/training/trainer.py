@@ -18,11 +18,11 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from padlab.lm.adapters import trainable_copy
-from padlab.lm.logprobs import can_share, mean_logprobs, token_logprobs
+from padlab.lm.fast.scoring import can_share, mean_logprobs, token_logprobs
 from padlab.lm.models import LanguageModel, load_model
-from padlab.lm.token_kl import token_kl
-from padlab.phases.examples import collate, to_grid, training_examples
-from padlab.phases.objectives import LOSSES, Scored, best_and_worst, prompt_losses, student_scores
+from padlab.lm.fast.token_kl import token_kl
+from padlab.training.collator import collate, to_grid, training_examples
+from padlab.training.per_prompt_losses import LOSSES, Scored, best_and_worst, prompt_losses, student_scores
 from padlab.phases.rewards import REDUCTIONS
 from padlab.rankings.losses import DIVERGENCES, loss_diagnostics
 
@@ -36,10 +36,10 @@ class PADConfig(TrainingArguments):
 
     Args:
         loss: "ppd" (divergence between the distributions) or "vpd" (likelihood of the teacher's ranking); baselines:
-            "sft", "token_kd", "dpo", "simpo" (`padlab.phases.objectives`).
+            "sft", "token_kd", "dpo", "simpo" (`padlab.training.per_prompt_losses`).
         divergence: for ppd: "js" (paper), "forward_kl" = KL(teacher || student), "reverse_kl", "released".
         alpha: weight of the selection probability in the teacher's calibrated reward, 0 to 1.
-        standardise: give log p_sel the scale of its prompt's rewards before mixing, see `padlab.calibrate`.
+        match_scale: give log p_sel the scale of its prompt's rewards before mixing, see `padlab.calibrate`.
         beta: scale from nats/token to scores, > 0 (paper: 10).
         reward_reduction: "mean" (method) or "sum" of the student's token log-probabilities for ppd and vpd; the table
             needs the teacher's in the same form (`add_rewards(..., reduction=...)`).
@@ -53,7 +53,7 @@ class PADConfig(TrainingArguments):
     loss: str = field(default="ppd", metadata={"help": ", ".join(LOSSES)})
     divergence: str = field(default="js", metadata={"help": "for ppd: js, forward_kl, reverse_kl, released"})
     alpha: float = field(default=0.0, metadata={"help": "weight of the selection probability, 0 to 1"})
-    standardise: bool = field(default=False, metadata={"help": "log p_sel on the scale of the rewards"})
+    match_scale: bool = field(default=False, metadata={"help": "log p_sel on the scale of the rewards"})
     beta: float = field(default=10.0, metadata={"help": "nats/token to scores, > 0"})
     reward_reduction: str = field(default="mean", metadata={"help": "mean or sum of token log-probabilities"})
     token_kd: float = field(default=0.0, metadata={"help": "weight of token-level distillation, >= 0"})

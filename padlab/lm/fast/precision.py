@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from padlab.lm.batches import Ids
-from padlab.lm.logprobs import score_ids
+from padlab.lm.fast.packing import Ids
+from padlab.lm.fast.scoring import score_ids
 
 SAMPLE = 4  # prompts
 WORTH = 1.1  # times as fast, at least
@@ -41,7 +41,7 @@ def probe_bfloat16(model: Any, prompts: Sequence[Ids], responses: Sequence[Seque
 
     Args:
         model: a causal LM in float32.
-        prompts, responses: token ids, as in `padlab.lm.logprobs.score_ids`.
+        prompts, responses: token ids, as in `padlab.lm.fast.scoring.score_ids`.
         beta: scale from nats/token to scores.
 
     Returns:

@@ -8,8 +8,8 @@ import pytest
 
 import padlab
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
-from padlab.study.toy import LOOP, WORDS, WRITERS, corpus, prompts, quality, question, written
-from padlab.study.toy_models import _batch, toy_tokenizer
+from padlab.worlds.toy import LOOP, WORDS, WRITERS, corpus, prompts, quality, question, written
+from padlab.study.world_models import _batch, toy_tokenizer
 
 PROMPT = "sort : fox bee lark dog"
 
@@ -102,7 +102,7 @@ def swapped(prompt):
 
 @pytest.mark.parametrize("world", list(WRITERS))
 def test_the_bundled_models_write_and_judge(world):
-    teacher, student = padlab.load_pair(world)
+    student, teacher = padlab.load_pair(world)
     sizes = [sum(p.numel() for p in m.model.parameters()) for m in (teacher, student)]
     assert 8 < sizes[0] / sizes[1] < 13
     asked = prompts(32, seed=9, heldout=True)

@@ -6,9 +6,9 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHead
 
 import padlab
 from padlab.lm import logprobs as module
-from padlab.lm.batches import make_batch, make_tree
-from padlab.lm.head import apply_head, head_is_known, picked_logprobs
-from padlab.lm.logprobs import can_share, mean_logprobs, next_token_logprobs, score_ids, token_logprobs
+from padlab.lm.fast.packing import make_batch, make_tree
+from padlab.lm.fast.lm_head import apply_head, head_is_known, picked_logprobs
+from padlab.lm.fast.scoring import can_share, mean_logprobs, next_token_logprobs, score_ids, token_logprobs
 
 SIZE = {"vocab_size": 120, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -63,7 +63,7 @@ def test_sixteen_bit_weights_share_rows_too():
 
 
 def test_sixteen_bits_do_not_hide_wrong_positions(monkeypatch):
-    model, whole = padlab.load_pair("toy")[0].model.to(torch.bfloat16), module._inputs
+    model, whole = padlab.load_pair("toy").teacher.model.to(torch.bfloat16), module._inputs
     assert can_share(model)
 
     def stretched(*arguments):
@@ -165,7 +165,7 @@ def test_next_token_is_a_distribution(model):
 def test_16_bit_heads_are_widened_in_chunks(monkeypatch):
     model = build("llama").to(torch.bfloat16)
     hidden = torch.randn(3, 32, dtype=torch.bfloat16)
-    monkeypatch.setattr("padlab.lm.head.VOCABULARY_CHUNK", 50)  # 120 rows: the last chunk is short
+    monkeypatch.setattr("padlab.lm.fast.lm_head.VOCABULARY_CHUNK", 50)  # 120 rows: the last chunk is short
     expected = hidden.double() @ model.lm_head.weight.double().T
     assert apply_head(model, hidden).dtype == torch.float32
     assert torch.allclose(apply_head(model, hidden).double(), expected, atol=1e-5)
@@ -194,7 +194,7 @@ def test_common_beginnings_stand_once():
 def test_the_chunked_head_gives_the_plain_gradient(monkeypatch, family, frozen):
     """Against autograd through all logits at once; for a frozen head only what lies below it gets a gradient."""
     model = build(family)
-    monkeypatch.setattr("padlab.lm.head.LOGITS_AT_ONCE", 300)  # two or three rows of 120 at once
+    monkeypatch.setattr("padlab.lm.fast.lm_head.LOGITS_AT_ONCE", 300)  # two or three rows of 120 at once
     head = model.get_output_embeddings().weight
     if family == "llama":  # as Cohere and Granite do to their logits
         model.config.logit_scale, model.config.logits_scaling = 0.5, 3.0

@@ -17,11 +17,11 @@ from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
 from padlab.phases import objectives as module
-from padlab.phases.checkpoints import MARKER, last_complete
+from padlab.training.callbacks import MARKER, last_complete
 from padlab.phases.distillation import distill
-from padlab.phases.examples import training_examples
+from padlab.training.collator import training_examples
 from padlab.phases.rewards import add_rewards, candidate_ids
-from padlab.phases.trainer import PADConfig, PADTrainer
+from padlab.training.trainer import PADConfig, PADTrainer
 from padlab.runs import lock, save_table
 
 PROMPTS = [f"{'Please. ' * (k % 3)}Name {k} things." for k in range(8)]
@@ -30,7 +30,7 @@ FAST = {"learning_rate": 5e-3, "gradient_accumulation_steps": 8, "seed": 1}
 
 @pytest.fixture(scope="module")
 def table(tiny):
-    teacher, student = tiny
+    student, teacher = tiny
     drawn = padlab.sample_responses(student, PROMPTS, n=4, max_new_tokens=8)
     return padlab.add_selection_probs(add_rewards(drawn, teacher), teacher)
 
@@ -110,19 +110,19 @@ def enumerate_rankings(scores):
 
 @pytest.mark.parametrize("loss", ["ppd", "vpd"])
 def test_the_gradient_is_that_of_the_plain_loss(tiny, table, loss):
-    network = copy.deepcopy(tiny[1].model).requires_grad_(True)
-    value = plain_loss(LanguageModel(network, tiny[1].tokenizer, "plain"), table, loss)
+    network = copy.deepcopy(tiny.student.model).requires_grad_(True)
+    value = plain_loss(LanguageModel(network, tiny.student.tokenizer, "plain"), table, loss)
     value.backward()
     expected = torch.cat([p.grad.flatten() for p in network.parameters()])
-    (found,) = gradients(tiny[1], table, batch=1, accumulate=8, loss=loss)
+    (found,) = gradients(tiny.student, table, batch=1, accumulate=8, loss=loss)
     assert close(found, expected, 1e-4)
 
 
 @pytest.mark.parametrize("loss", ["ppd", "vpd"])
 def test_accumulation_gives_the_same_gradient(tiny, table, loss):
-    (one_by_eight,) = gradients(tiny[1], table, batch=1, accumulate=8, loss=loss)
+    (one_by_eight,) = gradients(tiny.student, table, batch=1, accumulate=8, loss=loss)
     for batch, accumulate in ((8, 1), (2, 4), (3, 3)):
-        (other,) = gradients(tiny[1], table, batch, accumulate, loss=loss)
+        (other,) = gradients(tiny.student, table, batch, accumulate, loss=loss)
         assert close(other, one_by_eight, 1e-5)
     assert float(torch.linalg.vector_norm(one_by_eight)) > 1
 
@@ -130,8 +130,8 @@ def test_accumulation_gives_the_same_gradient(tiny, table, loss):
 @pytest.mark.parametrize(("batch", "accumulate"), [(1, 5), (5, 1), (2, 3), (4, 2)])
 def test_a_smaller_last_batch_counts_its_own_prompts(tiny, table, batch, accumulate):
     """Steps of (up to) so many prompts: gradients weighted by their prompts add up to the whole table's."""
-    (whole,) = gradients(tiny[1], table, 8, 1)
-    found = gradients(tiny[1], table, batch, accumulate)
+    (whole,) = gradients(tiny.student, table, 8, 1)
+    found = gradients(tiny.student, table, batch, accumulate)
     sizes = [min(batch * accumulate, 8), 8 - min(batch * accumulate, 8)]
     sizes = [size for size in sizes if size]
     assert len(found) == len(sizes)
@@ -139,8 +139,8 @@ def test_a_smaller_last_batch_counts_its_own_prompts(tiny, table, batch, accumul
 
 
 def test_a_batch_is_the_mean_of_its_prompts_alone(tiny, table):
-    (whole,) = gradients(tiny[1], table, 8, 1)
-    alone = [gradients(tiny[1], table.select([k]), 1, 1)[0] for k in range(8)]
+    (whole,) = gradients(tiny.student, table, 8, 1)
+    alone = [gradients(tiny.student, table.select([k]), 1, 1)[0] for k in range(8)]
     assert close(torch.stack(alone).mean(0), whole, 1e-5)
 
 
@@ -153,37 +153,37 @@ def test_ragged_numbers_of_responses(tiny, table):
             for row, n in zip(table, keep, strict=True)
         ]
     )
-    (whole,) = gradients(tiny[1], ragged, 8, 1)
-    assert close(gradients(tiny[1], ragged, 1, 8)[0], whole, 1e-5)
-    network = copy.deepcopy(tiny[1].model).requires_grad_(True)
-    plain_loss(LanguageModel(network, tiny[1].tokenizer, "plain"), ragged, "ppd").backward()
+    (whole,) = gradients(tiny.student, ragged, 8, 1)
+    assert close(gradients(tiny.student, ragged, 1, 8)[0], whole, 1e-5)
+    network = copy.deepcopy(tiny.student.model).requires_grad_(True)
+    plain_loss(LanguageModel(network, tiny.student.tokenizer, "plain"), ragged, "ppd").backward()
     assert close(whole, torch.cat([p.grad.flatten() for p in network.parameters()]), 1e-4)
 
 
 def test_a_student_that_is_its_own_teacher_has_nothing_to_learn(tiny, table):
-    own = add_rewards(table, tiny[1], "teacher_reward")
-    (nothing,) = gradients(tiny[1], own, 8, 1)
-    (something,) = gradients(tiny[1], table, 8, 1)
+    own = add_rewards(table, tiny.student, "teacher_reward")
+    (nothing,) = gradients(tiny.student, own, 8, 1)
+    (something,) = gradients(tiny.student, table, 8, 1)
     assert float(torch.linalg.vector_norm(nothing)) < 1e-4 * float(torch.linalg.vector_norm(something))
-    trained = distill(tiny[1], own, max_steps=1, **FAST)
+    trained = distill(tiny.student, own, max_steps=1, **FAST)
     assert trained.history[0]["loss"] < 1e-8
     assert trained.history[0]["kendall_tau"] == pytest.approx(1)
-    modes = distill(tiny[1], own, loss="vpd", max_steps=1, **FAST)
-    expected = plain_loss(tiny[1], own, "vpd")
+    modes = distill(tiny.student, own, loss="vpd", max_steps=1, **FAST)
+    expected = plain_loss(tiny.student, own, "vpd")
     assert modes.history[0]["loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_one_response_per_prompt_gives_loss_zero(tiny):
     rows = check_candidates([{"prompt": p, "responses": ["a word"], "teacher_reward": [-2.0]} for p in PROMPTS])
     for loss in ("ppd", "vpd"):
-        trained = distill(tiny[1], rows, loss=loss, peft_config=None, max_steps=2, **FAST)
+        trained = distill(tiny.student, rows, loss=loss, peft_config=None, max_steps=2, **FAST)
         assert trained.history[0]["loss"] == 0
-        assert same(weights(trained.model), weights(tiny[1].model))
+        assert same(weights(trained.model), weights(tiny.student.model))
 
 
 def test_gradient_checkpointing_changes_nothing(tiny, table):
-    (plain,) = gradients(tiny[1], table, 8, 1)
-    (saved,) = gradients(tiny[1], table, 8, 1, gradient_checkpointing=True)
+    (plain,) = gradients(tiny.student, table, 8, 1)
+    (saved,) = gradients(tiny.student, table, 8, 1, gradient_checkpointing=True)
     assert close(saved, plain, 1e-5)
 
 
@@ -191,13 +191,13 @@ def test_gradient_checkpointing_changes_nothing(tiny, table):
 
 
 def test_only_the_adapter_moves_and_the_input_stays(tiny, table):
-    before = weights(tiny[1].model)
-    trained = distill(tiny[1], table, max_steps=3, **FAST)
-    assert same(weights(tiny[1].model), before)
-    assert trained.weights_hash() != tiny[1].weights_hash()
+    before = weights(tiny.student.model)
+    trained = distill(tiny.student, table, max_steps=3, **FAST)
+    assert same(weights(tiny.student.model), before)
+    assert trained.weights_hash() != tiny.student.weights_hash()
     assert isinstance(trained.model, PeftModel)
-    assert not isinstance(tiny[1].model, PeftModel)
-    start = dict(trainable_copy(tiny[1].model, "auto", FAST["seed"]).named_parameters())
+    assert not isinstance(tiny.student.model, PeftModel)
+    start = dict(trainable_copy(tiny.student.model, "auto", FAST["seed"]).named_parameters())
     for name, parameter in trained.model.named_parameters():
         moved = not torch.equal(parameter, start[name])
         assert moved == ("lora_" in name), name
@@ -206,39 +206,39 @@ def test_only_the_adapter_moves_and_the_input_stays(tiny, table):
 
 
 def test_the_only_step_is_not_spent_on_warming_up(tiny, table):
-    trained = distill(tiny[1], table, max_steps=1, **FAST)
-    assert trained.weights_hash() != trained.around(trainable_copy(tiny[1].model, "auto", 1), "").weights_hash()
+    trained = distill(tiny.student, table, max_steps=1, **FAST)
+    assert trained.weights_hash() != trained.with_weights(trainable_copy(tiny.student.model, "auto", 1), "").weights_hash()
     assert trained.history[0]["learning_rate"] == FAST["learning_rate"]
     assert PADConfig("x").get_warmup_steps(20) == 2
     assert PADConfig("x", warmup_steps=5).get_warmup_steps(9) == 5
 
 
 def test_heads_of_two_sizes_are_refused_before_training(tiny, table):
-    wider = trainable_copy(tiny[1].model, None)
-    wider.resize_token_embeddings(len(tiny[1].tokenizer) + 64)
+    wider = trainable_copy(tiny.student.model, None)
+    wider.resize_token_embeddings(len(tiny.student.tokenizer) + 64)
     with pytest.raises(ValueError, match="output heads of one size"):
-        distill(tiny[1], table, token_kd=1.0, teacher=tiny[1].around(wider, "wider"), **FAST)
+        distill(tiny.student, table, token_kd=1.0, teacher=tiny.student.with_weights(wider, "wider"), **FAST)
 
 
 def test_the_frozen_weights_are_shared_not_copied(tiny, table):
-    trained = distill(tiny[1], table, max_steps=1, **FAST)
-    original = {p.data_ptr() for p in tiny[1].model.parameters()}
+    trained = distill(tiny.student, table, max_steps=1, **FAST)
+    original = {p.data_ptr() for p in tiny.student.model.parameters()}
     frozen = {p.data_ptr() for n, p in trained.model.named_parameters() if "lora_" not in n}
     assert frozen == original
 
 
 def test_full_fine_tuning_moves_all_weights_of_a_copy(tiny, table):
-    before = weights(tiny[1].model)
-    trained = distill(tiny[1], table, peft_config=None, max_steps=2, **{**FAST, "learning_rate": 1e-3})
-    assert same(weights(tiny[1].model), before)
+    before = weights(tiny.student.model)
+    trained = distill(tiny.student, table, peft_config=None, max_steps=2, **{**FAST, "learning_rate": 1e-3})
+    assert same(weights(tiny.student.model), before)
     after = weights(trained.model)
     assert after.keys() == before.keys()
     assert not [k for k in after if torch.equal(after[k], before[k])]
-    assert not {p.data_ptr() for p in trained.model.parameters()} & {p.data_ptr() for p in tiny[1].model.parameters()}
+    assert not {p.data_ptr() for p in trained.model.parameters()} & {p.data_ptr() for p in tiny.student.model.parameters()}
 
 
 def test_a_student_with_an_adapter_continues_it(tiny, table):
-    first = distill(tiny[1], table, max_steps=2, **FAST)
+    first = distill(tiny.student, table, max_steps=2, **FAST)
     before = weights(first.model)
     second = distill(first, table, max_steps=2, **FAST)
     assert same(weights(first.model), before)
@@ -248,14 +248,14 @@ def test_a_student_with_an_adapter_continues_it(tiny, table):
     assert moved
     assert all("lora_" in k for k in moved)
     assert {p.data_ptr() for n, p in second.model.named_parameters() if "lora_" not in n} == {
-        p.data_ptr() for p in tiny[1].model.parameters()
+        p.data_ptr() for p in tiny.student.model.parameters()
     }
     assert second.history[0]["loss"] == pytest.approx(distill(first, table, max_steps=1, **FAST).history[0]["loss"])
     assert second.history[0]["loss"] < first.history[0]["loss"]
 
 
 def test_full_fine_tuning_merges_an_adapter_first(tiny, table):
-    adapted = distill(tiny[1], table, max_steps=2, **FAST)
+    adapted = distill(tiny.student, table, max_steps=2, **FAST)
     merged = trainable_copy(adapted.model, None)
     assert not isinstance(merged, PeftModel)
     ids = torch.arange(8)[None]
@@ -265,21 +265,21 @@ def test_full_fine_tuning_merges_an_adapter_first(tiny, table):
 
 
 def test_the_seed_decides_and_the_callers_randomness_stays(tiny, table):
-    runs = [distill(tiny[1], table, max_steps=2, **{**FAST, "seed": s}) for s in (1, 1, 2)]
+    runs = [distill(tiny.student, table, max_steps=2, **{**FAST, "seed": s}) for s in (1, 1, 2)]
     assert same(weights(runs[0].model), weights(runs[1].model))
     assert not same(weights(runs[0].model), weights(runs[2].model))
 
 
 def test_another_adapter_can_be_asked_for(tiny, table):
     config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
-    trained = distill(tiny[1], table, peft_config=config, max_steps=1, **FAST)
+    trained = distill(tiny.student, table, peft_config=config, max_steps=1, **FAST)
     names = [n for n, _ in trained.model.named_parameters() if "lora_A" in n]
     assert len(names) == 2
     assert all("q_proj" in n for n in names)
 
 
 def test_nothing_is_left_in_the_working_folder(tiny, table, tmp_path):
-    distill(tiny[1], table, max_steps=1, **FAST)
+    distill(tiny.student, table, max_steps=1, **FAST)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -304,29 +304,29 @@ def test_settings_out_of_range_are_refused(tiny, table, setting, message):
     with pytest.raises(ValueError, match=message):
         PADConfig(**setting)
     with pytest.raises(ValueError, match=message):
-        distill(tiny[1], table, **setting)
+        distill(tiny.student, table, **setting)
 
 
 def test_alpha_zero_needs_no_selection_prob(tiny, table):
     bare = table.remove_columns(["selection_prob", "option_mass", "position_bias"])
-    trained = distill(tiny[1], bare, max_steps=1, **FAST)
-    assert trained.history[0]["loss"] == distill(tiny[1], table, max_steps=1, **FAST).history[0]["loss"]
+    trained = distill(tiny.student, bare, max_steps=1, **FAST)
+    assert trained.history[0]["loss"] == distill(tiny.student, table, max_steps=1, **FAST).history[0]["loss"]
     with pytest.raises(ValueError, match=r"missing column.*selection_prob.*add_selection_probs.*or set alpha=0"):
-        distill(tiny[1], bare, alpha=0.5)
+        distill(tiny.student, bare, alpha=0.5)
     with pytest.raises(ValueError, match=r"missing column.*teacher_reward.*add_rewards"):
-        distill(tiny[1], bare.remove_columns("teacher_reward"))
+        distill(tiny.student, bare.remove_columns("teacher_reward"))
 
 
 def test_the_teachers_scores_are_beta_times_the_calibrated_reward(tiny, table):
     for alpha in (0.0, 0.3, 1.0):
-        found = training_examples(tiny[1], table, PADConfig(alpha=alpha, beta=4.0))
+        found = training_examples(tiny.student, table, PADConfig(alpha=alpha, beta=4.0))
         for example, row in zip(found, table, strict=True):
             mixed = (1 - alpha) * np.array(row["teacher_reward"]) + alpha * np.log(row["selection_prob"])
             assert example["teacher_scores"] == pytest.approx(4 * mixed, rel=1e-5)
 
 
 def test_standardised_selection_has_the_spread_of_the_rewards(tiny, table):
-    found = training_examples(tiny[1], table, PADConfig(alpha=1.0, beta=4.0, standardise=True))
+    found = training_examples(tiny.student, table, PADConfig(alpha=1.0, beta=4.0, match_scale=True))
     for example, row in zip(found, table, strict=True):
         scores, rewards, said = example["teacher_scores"], row["teacher_reward"], row["selection_prob"]
         assert np.std(scores) == pytest.approx(4 * np.std(rewards), rel=1e-4)
@@ -347,26 +347,26 @@ def test_bad_rows_are_named_before_training(tiny, table, cells, message):
     rows = list(table)
     rows[2] = {**rows[2], **cells}
     with pytest.raises(ValueError, match=message):
-        distill(tiny[1], rows)
+        distill(tiny.student, rows)
 
 
 def test_weights_that_break_stop_the_training(tiny, table):
-    network = copy.deepcopy(tiny[1].model)
+    network = copy.deepcopy(tiny.student.model)
     network.get_decoder().norm.weight.data[3] = float("inf")
     with pytest.raises(FloatingPointError, match="not finite"):
-        distill(LanguageModel(network, tiny[1].tokenizer, "broken"), table, max_steps=1)
+        distill(LanguageModel(network, tiny.student.tokenizer, "broken"), table, max_steps=1)
 
 
 # --- what is reported
 
 
 def test_the_first_line_of_the_history_by_hand(tiny, table):
-    trained = distill(tiny[1], table, max_steps=2, **FAST)
-    report = padlab.rank_agreement(tiny[1], tiny[0], table)
+    trained = distill(tiny.student, table, max_steps=2, **FAST)
+    report = padlab.rank_agreement(tiny.student, tiny.teacher, table)
     first = trained.history[0]
     ours, theirs = np.array(report.table["student_reward"]), np.array(table["teacher_reward"])
     best, worst = (ours[range(8), picked] for picked in (theirs.argmax(1), theirs.argmin(1)))
-    assert first["loss"] == pytest.approx(float(plain_loss(tiny[1], table, "ppd")), rel=1e-4)
+    assert first["loss"] == pytest.approx(float(plain_loss(tiny.student, table, "ppd")), rel=1e-4)
     assert first["jsd"] == pytest.approx(report.per_prompt["jsd"].mean(), rel=1e-4)
     assert first["kendall_tau"] == pytest.approx(report.per_prompt["kendall_tau"].mean(), abs=1e-6)
     assert first["top1"] == pytest.approx(report.per_prompt["top1"].mean())
@@ -375,26 +375,26 @@ def test_the_first_line_of_the_history_by_hand(tiny, table):
     assert first["rewards/margins"] == pytest.approx((best - worst).mean(), abs=1e-4)
     assert first["rewards/accuracies"] == pytest.approx((best > worst).mean())
     assert [line["step"] for line in trained.history if "loss" in line] == [1, 2]
-    assert not tiny[1].history
+    assert not tiny.student.history
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_used_as_a_trainer_with_an_evaluation_set(tiny, table, tmp_path, batch):
-    network = copy.deepcopy(tiny[1].model)
+    network = copy.deepcopy(tiny.student.model)
     args = PADConfig(
         output_dir=str(tmp_path / "out"), num_train_epochs=2, eval_strategy="epoch", logging_steps=100,
         per_device_train_batch_size=2, per_device_eval_batch_size=batch, **{**FAST, "gradient_accumulation_steps": 2},
     )  # fmt: skip
     held = table.select(range(5))
     trainer = PADTrainer(
-        model=network, args=args, train_dataset=table, eval_dataset=held, processing_class=tiny[1].tokenizer,
+        model=network, args=args, train_dataset=table, eval_dataset=held, processing_class=tiny.student.tokenizer,
         peft_config="auto",
     )  # fmt: skip
     result = trainer.train()
     assert result.training_loss > 0
     last = [line for line in trainer.state.log_history if "eval_loss" in line][-1]
-    model = LanguageModel(trainer.model, tiny[1].tokenizer, "trained")
-    report = padlab.rank_agreement(model, tiny[0], held).per_prompt
+    model = LanguageModel(trainer.model, tiny.student.tokenizer, "trained")
+    report = padlab.rank_agreement(model, tiny.teacher, held).per_prompt
     metrics = trainer.evaluate()
     for found in (last, metrics):  # the training steps in between leave no trace in them
         assert found["eval_loss"] == pytest.approx(report["jsd"].mean(), rel=1e-3)
@@ -411,21 +411,21 @@ def test_the_best_checkpoint_can_be_chosen_by_agreement(tiny, table, tmp_path):
         output_dir=str(tmp_path / "out"), num_train_epochs=2, eval_strategy="epoch", save_strategy="epoch",
         load_best_model_at_end=True, metric_for_best_model="eval_kendall_tau", greater_is_better=True, **FAST,
     )  # fmt: skip
-    trainer = PADTrainer(tiny[1], args, table, table, peft_config="auto")
+    trainer = PADTrainer(tiny.student, args, table, table, peft_config="auto")
     trainer.train()
     taus = [line["eval_kendall_tau"] for line in trainer.state.log_history if "eval_kendall_tau" in line]
     assert trainer.state.best_metric == pytest.approx(max(taus))
 
 
 def test_a_model_can_be_given_as_a_folder(tiny, table, tmp_path):
-    tiny[1].save(tmp_path / "student")
+    tiny.student.save(tmp_path / "student")
     trainer = PADTrainer(str(tmp_path / "student"), PADConfig(max_steps=1, **FAST), table)
     trainer.train()
-    assert trainer.processing_class.get_vocab() == tiny[1].tokenizer.get_vocab()
+    assert trainer.processing_class.get_vocab() == tiny.student.tokenizer.get_vocab()
 
 
 def test_evaluation_within_distill_is_in_the_history(tiny, table):
-    trained = distill(tiny[1], table, eval_candidates=table.select(range(3)), num_train_epochs=2, **FAST)
+    trained = distill(tiny.student, table, eval_candidates=table.select(range(3)), num_train_epochs=2, **FAST)
     assert len([line for line in trained.history if "eval_jsd" in line]) == 2
 
 
@@ -443,11 +443,11 @@ def test_evaluation_within_distill_is_in_the_history(tiny, table):
 )
 def test_eight_prompts_can_be_learnt_by_heart(tiny, table, settings):
     rate = {"learning_rate": 2e-3} if "peft_config" in settings else {"learning_rate": 1e-2}
-    trained = distill(tiny[1], table, num_train_epochs=12, **{**FAST, **rate, **settings})
+    trained = distill(tiny.student, table, num_train_epochs=12, **{**FAST, **rate, **settings})
     losses = [line["loss"] for line in trained.history if "loss" in line]
     assert losses[-1] < 0.8 * losses[0]
     alpha = settings.get("alpha", 0.0)
-    before, after = (padlab.rank_agreement(m, tiny[0], table, alpha=alpha).per_prompt for m in (tiny[1], trained))
+    before, after = (padlab.rank_agreement(m, tiny.teacher, table, alpha=alpha).per_prompt for m in (tiny.student, trained))
     assert after["jsd"].mean() < before["jsd"].mean()
     assert after["kendall_tau"].mean() > before["kendall_tau"].mean()
 
@@ -479,10 +479,10 @@ STEPS = {
 
 def test_interrupted_without_a_folder_what_was_learnt_is_kept(tiny, table, monkeypatch, capsys):
     interrupt(monkeypatch, at=4)
-    trained = distill(tiny[1], table, **STEPS)
+    trained = distill(tiny.student, table, **STEPS)
     assert "interrupted after 3 of 6 steps" in capsys.readouterr().out
     assert [line["step"] for line in trained.history] == [1, 2, 3]
-    start = weights(trainable_copy(tiny[1].model, "auto", 42))
+    start = weights(trainable_copy(tiny.student.model, "auto", 42))
     assert {k for k, v in weights(trained.model).items() if not torch.equal(v, start[k])}
     assert not trained.model.training
 
@@ -490,13 +490,13 @@ def test_interrupted_without_a_folder_what_was_learnt_is_kept(tiny, table, monke
 @pytest.mark.parametrize("peft_config", ["auto", None])
 @pytest.mark.parametrize("damage", ["none", "no marker, cut file", "no marker, no file"])
 def test_training_resumes_from_the_last_complete_checkpoint(tiny, table, tmp_path, monkeypatch, damage, peft_config):
-    whole = distill(tiny[1], table, **STEPS, peft_config=peft_config)
+    whole = distill(tiny.student, table, **STEPS, peft_config=peft_config)
     folder = tmp_path / "ein Lauf ü"
     call = {**STEPS, "peft_config": peft_config, "folder": folder, "save_steps": 1}
     with monkeypatch.context() as patch:
         interrupt(patch, at=5)
         with pytest.raises(KeyboardInterrupt):
-            distill(tiny[1], table, **call)
+            distill(tiny.student, table, **call)
     newest = folder / "checkpoints" / "checkpoint-4"
     assert last_complete(folder / "checkpoints") == str(newest)
     if damage != "none":
@@ -505,7 +505,7 @@ def test_training_resumes_from_the_last_complete_checkpoint(tiny, table, tmp_pat
         file.write_bytes(file.read_bytes()[:100]) if "cut" in damage else file.unlink()
         assert last_complete(folder / "checkpoints") == str(newest.with_name("checkpoint-3"))
     seen = interrupt(monkeypatch, at=99)
-    resumed = distill(tiny[1], table, **call)
+    resumed = distill(tiny.student, table, **call)
     assert len(seen) == (2 if damage == "none" else 3)
     assert same(weights(resumed.model), weights(whole.model), 1e-6)
     losses = [[line["loss"] for line in m.history if "loss" in line] for m in (resumed, whole)]
@@ -513,16 +513,16 @@ def test_training_resumes_from_the_last_complete_checkpoint(tiny, table, tmp_pat
 
 
 def test_a_finished_training_is_not_done_again(tiny, table, tmp_path, monkeypatch):
-    first = distill(tiny[1], table, **STEPS, folder=tmp_path / "run")
+    first = distill(tiny.student, table, **STEPS, folder=tmp_path / "run")
     seen = interrupt(monkeypatch, at=1)
-    again = distill(tiny[1], table, **STEPS, folder=tmp_path / "run")
+    again = distill(tiny.student, table, **STEPS, folder=tmp_path / "run")
     assert not seen
     assert same(weights(again.model), weights(first.model))
 
 
 def test_other_settings_or_data_are_refused_with_the_difference(tiny, table, tmp_path):
     call = {**STEPS, "folder": tmp_path / "run"}
-    first = distill(tiny[1], table, **call)
+    first = distill(tiny.student, table, **call)
     for change, said in [
         ({"beta": 5.0}, "beta: 10.0 in the folder, 5.0 now"),
         ({"loss": "vpd"}, "loss: 'ppd' in the folder, 'vpd' now"),
@@ -530,17 +530,17 @@ def test_other_settings_or_data_are_refused_with_the_difference(tiny, table, tmp
         ({"peft_config": None}, "peft: "),
     ]:
         with pytest.raises(ValueError, match=f"(?s)checkpoints' under other settings.*{said}.*delete"):
-            distill(tiny[1], table, **{**call, **change})
+            distill(tiny.student, table, **{**call, **change})
     with pytest.raises(ValueError, match="candidates: "):
-        distill(tiny[1], table.select(range(7)), **call)
+        distill(tiny.student, table.select(range(7)), **call)
     with pytest.raises(ValueError, match="student: "):
         distill(first, table, **call)
-    assert same(weights(distill(tiny[1], table, **call).model), weights(first.model))
+    assert same(weights(distill(tiny.student, table, **call).model), weights(first.model))
 
 
 def test_a_folder_in_use_is_refused(tiny, table, tmp_path):
     with lock(tmp_path / "run"), pytest.raises(RuntimeError, match="another process is working in"):
-        distill(tiny[1], table, **STEPS, folder=tmp_path / "run")
+        distill(tiny.student, table, **STEPS, folder=tmp_path / "run")
 
 
 DISTIL = """
@@ -574,7 +574,7 @@ def test_killed_at_random_points_the_weights_are_those_of_the_unbroken_run(kille
 
 
 def test_full_training_of_bf16_weights_moves_them_at_the_papers_rate(tiny, table):
-    student = tiny[1].around(copy.deepcopy(tiny[1].model).to(torch.bfloat16), "bf16")
+    student = tiny.student.with_weights(copy.deepcopy(tiny.student.model).to(torch.bfloat16), "bf16")
     trained = distill(student, table, peft_config=None, learning_rate=8e-7, num_train_epochs=1)
     pairs = zip(student.model.parameters(), trained.model.parameters(), strict=True)
     moved = [float((a.float() != b.float()).float().mean()) for a, b in pairs]
@@ -584,7 +584,7 @@ def test_full_training_of_bf16_weights_moves_them_at_the_papers_rate(tiny, table
 
 def test_a_batch_that_does_not_fit_is_halved_with_the_same_gradient(tiny, table, monkeypatch):
     """Memory for two prompts at most, lost in the middle of a backward pass."""
-    (wanted,) = gradients(tiny[1], table, batch=8, accumulate=1)
+    (wanted,) = gradients(tiny.student, table, batch=8, accumulate=1)
     plain, refused = PADTrainer.compute_loss, []
 
     class Lost(torch.autograd.Function):
@@ -608,7 +608,7 @@ def test_a_batch_that_does_not_fit_is_halved_with_the_same_gradient(tiny, table,
     monkeypatch.setattr(PADTrainer, "compute_loss", small)
     for batch, accumulate in ((8, 1), (4, 2)):
         refused.clear()
-        (found,) = gradients(tiny[1], table, batch=batch, accumulate=accumulate)
+        (found,) = gradients(tiny.student, table, batch=batch, accumulate=accumulate)
         assert len(refused) == {8: 3, 4: 2}[batch]
         assert float((found - wanted).norm() / wanted.norm()) < 1e-5
 
@@ -619,10 +619,10 @@ def test_one_prompt_that_does_not_fit_says_what_helps(tiny, table, monkeypatch):
 
     monkeypatch.setattr(PADTrainer, "compute_loss", never)
     with pytest.raises(torch.OutOfMemoryError, match="fewer or shorter responses"):
-        distill(tiny[1], table.select(range(1)), **FAST)
+        distill(tiny.student, table.select(range(1)), **FAST)
 
 
 def test_several_processes_are_refused(tiny, table, monkeypatch):
     monkeypatch.setattr(PADConfig, "world_size", 2)
     with pytest.raises(ValueError, match="one process on one GPU, not 2 x"):
-        PADTrainer(tiny[1], PADConfig("out"), table)
+        PADTrainer(tiny.student, PADConfig("out"), table)

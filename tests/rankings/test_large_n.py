@@ -13,7 +13,7 @@ from torch.distributions import kl_divergence
 from torch.distributions.kl import _KL_REGISTRY as KL_REGISTRY
 
 from padlab.rankings import divergence
-from padlab.rankings.divergence import Divergence, js_divergence, js_lower_bound, js_upper_bound
+from padlab.rankings.large_n import Divergence, js_divergence, js_lower_bound, js_upper_bound
 from padlab.rankings.plackett_luce import PlackettLuce
 
 F64 = torch.float64

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from padlab.lm.batches import Ids, TokenBatch, TreeBatch, make_batch, make_tree, on_device
-from padlab.lm.head import apply_head, decoder, head_is_known, pick, picked_logprobs
+from padlab.lm.fast.packing import Ids, TokenBatch, TreeBatch, make_batch, make_tree, on_device
+from padlab.lm.fast.lm_head import apply_head, decoder, head_is_known, pick, picked_logprobs
 
 OVERFLOW = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
 TOKENS_PER_BATCH = 2048  # padded tokens in one scoring batch

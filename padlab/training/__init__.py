@@ -1,0 +1,1 @@
+"""The trainer of phase 3: settings, per-prompt losses, collator, callbacks."""
