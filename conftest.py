@@ -11,7 +11,7 @@ import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("padlab", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")  # 2 is a float
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 @pytest.fixture(scope="session")

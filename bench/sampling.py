@@ -17,7 +17,7 @@ from _measure import bandwidth, block_weights, keep_row, matrix_rate, side_by_si
 import padlab
 from padlab.lm import generate
 from padlab.lm.chat import encode_chat
-from padlab.lm.generate import stop_ids
+from padlab.lm.chat import stop_ids
 
 OPTIONS = {"temperature": 0.8, "top_p": 0.95}
 

@@ -9,6 +9,7 @@ recognised outside of them.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -128,6 +129,19 @@ def end_of_turn_id(tokenizer: Any) -> int:
             "never finish. Set tokenizer.eos_token."
         )
     return tokenizer.eos_token_id
+
+
+def stop_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Ids that end a response: the template's end of turn, the tokenizer's EOS, the generation config's EOS."""
+    more = getattr(model.generation_config, "eos_token_id", None)
+    more = more if isinstance(more, list) else [more]
+    return {i for i in (end_of_turn_id(tokenizer), tokenizer.eos_token_id, *more) if i is not None}
+
+
+def decode_text(tokenizer: Any, ids: Sequence[int], stops: set[int]) -> str:
+    """The text of sampled ids, without the id that ended it."""
+    body = ids[:-1] if ids and ids[-1] in stops else ids
+    return tokenizer.decode(body, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def _as_messages(messages: str | list[dict[str, str]]) -> list[dict[str, str]]:

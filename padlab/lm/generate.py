@@ -16,26 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from padlab.lm.fast.kv_cache import RoomyLayer, roomy_cache
-from padlab.lm.chat import control_tokens, end_of_turn_id
+from padlab.lm.chat import control_tokens, stop_ids
 from padlab.lm.fast.scoring import OVERFLOW
 
 FULL = 7 / 8  # finished rows leave the batch when no larger share is alive; each time, the cache is copied
 NUCLEUS_FIRST = (64, 512)  # look for the nucleus among so many top tokens before sorting the whole vocabulary
 PADDING = 0.1  # prompts are prefilled in groups with so much padding per token at most ...
 ENOUGH = 256  # ... or, up to so many tokens, as much padding: less would leave the matrix products idle
-
-
-def stop_ids(model: Any, tokenizer: Any) -> set[int]:
-    """Ids that end a response: the template's end of turn, the tokenizer's EOS, the generation config's EOS."""
-    more = getattr(model.generation_config, "eos_token_id", None)
-    more = more if isinstance(more, list) else [more]
-    return {i for i in (end_of_turn_id(tokenizer), tokenizer.eos_token_id, *more) if i is not None}
-
-
-def decode_text(tokenizer: Any, ids: Sequence[int], stops: set[int]) -> str:
-    """The text of sampled ids, without the id that ended it."""
-    body = ids[:-1] if ids and ids[-1] in stops else ids
-    return tokenizer.decode(body, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 @torch.no_grad()

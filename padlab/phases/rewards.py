@@ -13,7 +13,7 @@ import torch
 
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
-from padlab.lm.generate import decode_text, stop_ids
+from padlab.lm.chat import decode_text, stop_ids
 from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
 from padlab.lm.fast.precision import in_dtype, probe_bfloat16

@@ -15,7 +15,8 @@ import numpy as np
 
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.chat import encode_chat
-from padlab.lm.generate import decode_text, generate_rows, stop_ids
+from padlab.lm.chat import decode_text, stop_ids
+from padlab.lm.generate import generate_rows
 from padlab.lm.models import LanguageModel
 from padlab.prompts import load_prompts
 from padlab.runs import in_shards

@@ -90,9 +90,9 @@ def make_pairs(teacher: Dataset, student: Dataset, *, seed: int = 0) -> list[Pai
         raise ValueError("make_pairs: both tables need the same prompts in the same order")
     if len(teacher) < 2 or min(len(r) for r in teacher["responses"]) < 2:
         raise ValueError("make_pairs: needs two prompts or more, and two responses of the teacher to each")
-    chance, count, pairs = random.Random(seed), len(teacher), []
+    rng, count, pairs = random.Random(seed), len(teacher), []
     for row, (ours, theirs) in enumerate(zip(teacher, student, strict=True)):
-        other = teacher[(row + chance.randrange(1, count)) % count]
+        other = teacher[(row + rng.randrange(1, count)) % count]
         sides = (
             ("own", ours["responses"][0], theirs["responses"][0]),
             ("other", ours["responses"][1], other["responses"][1]),
@@ -203,12 +203,12 @@ def training_questions(teacher: LanguageModel, pairs: Sequence[Pair], seed: int 
     nothing; which is better stays as it was. In another part (`CLEAN`) the better response stands against itself with
     such a text, and the clean one is right.
     """
-    chance, by_prompt = random.Random(seed), {}
+    rng, by_prompt = random.Random(seed), {}
     for pair in pairs:
         sides = [pair.better, pair.worse]
-        fate, added = chance.random(), _added(chance)
+        fate, added = rng.random(), _added(rng)
         if fate < SWAYED[pair.kind]:
-            sides[chance.randrange(2)] += added
+            sides[rng.randrange(2)] += added
         elif fate < SWAYED[pair.kind] + CLEAN[pair.kind]:
             sides[1] = pair.better + added
         for right, options in ((0, sides), (1, sides[::-1])):
@@ -242,9 +242,9 @@ def question_losses(model: Any, questions: Sequence[dict[str, Any]]) -> Float[Te
     return torch.stack([-row[tokens].logsumexp(-1) for row, tokens in zip(logps, right, strict=True)])
 
 
-def _added(chance: random.Random) -> str:
-    letters = dict(zip("XY", chance.sample("AB", 2), strict=True))
-    return chance.choice(JOINTS) + re.sub("[XY](?![a-z])", lambda found: letters[found[0]], chance.choice(ADDED))
+def _added(rng: random.Random) -> str:
+    letters = dict(zip("XY", rng.sample("AB", 2), strict=True))
+    return rng.choice(JOINTS) + re.sub("[XY](?![a-z])", lambda found: letters[found[0]], rng.choice(ADDED))
 
 
 def _quality(asked: Sequence[dict[str, Any]]) -> dict[str, Estimate]:

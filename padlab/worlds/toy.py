@@ -53,9 +53,9 @@ def prompts(count: int, seed: int = 0, heldout: bool = False) -> list[str]:
     >>> set(map(_key, prompts(50))) & set(map(_key, prompts(50, heldout=True)))
     set()
     """
-    chance, found = random.Random(f"{seed} {heldout}"), []
+    rng, found = random.Random(f"{seed} {heldout}"), []
     while len(found) < count:
-        text = "sort : " + " ".join(chance.sample(WORDS, chance.choice((4, 5))))
+        text = "sort : " + " ".join(rng.sample(WORDS, rng.choice((4, 5))))
         if (_key(text) % 4 == 0) == heldout:
             found.append(text)
     return found
@@ -99,28 +99,28 @@ def corpus(count: int, seed: int, world: str = "toy", questions: float = 0.5) ->
         world: "toy" or "toy-aligned".
         questions: share of selection questions; 0 for a student.
     """
-    chance = random.Random(f"corpus {seed}")
+    rng = random.Random(f"corpus {seed}")
     for prompt in prompts(count, seed=seed + 1000):
-        if chance.random() >= questions:
-            yield prompt, written(prompt, world, chance)
+        if rng.random() >= questions:
+            yield prompt, written(prompt, world, rng)
             continue
-        pair = [written(prompt, chance.choice(list(WRITERS)), chance) for _ in range(2)]
+        pair = [written(prompt, rng.choice(list(WRITERS)), rng) for _ in range(2)]
         while pair[0] == pair[1]:
-            pair[1] = written(prompt, "toy", chance)
+            pair[1] = written(prompt, "toy", rng)
         better = quality(prompt, pair[0]) > quality(prompt, pair[1])
         tied = quality(prompt, pair[0]) == quality(prompt, pair[1])
-        wrong = chance.random() < (0.5 if tied else NOISE)
+        wrong = rng.random() < (0.5 if tied else NOISE)
         yield question(prompt, pair), "AB"[better == wrong]
 
 
-def written(prompt: str, world: str, chance: random.Random) -> str:
+def written(prompt: str, world: str, rng: random.Random) -> str:
     """One response by one of the world's writers."""
     shares = WRITERS[world]
-    kind = chance.choices(list(shares), list(shares.values()))[0]
+    kind = rng.choices(list(shares), list(shares.values()))[0]
     words = _animals(prompt)
     answer = sorted(words)
     if kind == "sloppy":
-        at = chance.randrange(len(answer) - 1)
+        at = rng.randrange(len(answer) - 1)
         answer[at], answer[at + 1] = answer[at + 1], answer[at]
     elif kind == "echo":
         answer = words

@@ -10,7 +10,7 @@ import torch
 import padlab
 from padlab.candidates import check_candidates
 from padlab.lm.chat import control_tokens, encode_text, end_of_turn_id
-from padlab.lm.generate import stop_ids
+from padlab.lm.chat import stop_ids
 from padlab.lm.models import LanguageModel
 from padlab.phases import rewards
 from padlab.phases.rewards import add_rewards, candidate_ids, score, score_tokens

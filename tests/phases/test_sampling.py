@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Lfm2Config
 
 from padlab.lm import generate
 from padlab.lm.chat import control_tokens, encode_chat
-from padlab.lm.generate import choose, stop_ids
+from padlab.lm.chat import stop_ids
+from padlab.lm.generate import choose
 from padlab.lm.models import LanguageModel
 from padlab.phases import sampling
 from padlab.phases.sampling import noise, pick_diverse, sample_responses

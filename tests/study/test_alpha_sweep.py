@@ -47,10 +47,10 @@ def test_metrics_are_their_definitions_ties_included(score, data):
 
 def world(prompts=60, n=4, noise=(1.0, 1.0), seed=0):
     """A hidden quality; reward and log p_sel each see it through noise of the given size."""
-    chance = np.random.default_rng(seed)
-    quality = chance.normal(size=(prompts, n))
-    reward = quality + noise[0] * chance.normal(size=quality.shape)
-    odds = np.exp(quality + noise[1] * chance.normal(size=quality.shape))
+    rng = np.random.default_rng(seed)
+    quality = rng.normal(size=(prompts, n))
+    reward = quality + noise[0] * rng.normal(size=quality.shape)
+    odds = np.exp(quality + noise[1] * rng.normal(size=quality.shape))
     rows = [
         {"prompt": f"p{k}", "responses": [f"r{i}" for i in range(n)], "teacher_reward": reward[k].tolist(),
          "selection_prob": (odds[k] / odds[k].sum()).tolist(), "truth": quality[k].tolist()}

@@ -80,9 +80,9 @@ def test_no_response_can_add_an_option_or_an_answer():
 
 def test_the_template_and_the_training_texts_give_the_same_ids():
     tokenizer = toy_tokenizer()
-    chance = random.Random(0)
+    rng = random.Random(0)
     for prompt in prompts(20):
-        answer = written(prompt, "toy", chance)
+        answer = written(prompt, "toy", rng)
         asked, said = encode_chat(tokenizer, prompt), encode_text(tokenizer, answer)
         assert tokenizer.decode(said) == answer
         ids, labels = (row[0].tolist() for row in _batch(tokenizer, [(prompt, answer)]))
