@@ -3,25 +3,63 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
+from scipy.stats import bootstrap
 from torch import Tensor
 
+from padlab.rankings.calibration import SELECTION_FLOOR
 from padlab.rankings.plackett_luce import PlackettLuce
 from padlab.rankings.subsets import SUBSET_LIMIT
 
-VOTE_FLOOR = 1e-6  # votes of exactly 0 are raised to this before taking logarithms
+RESAMPLES = 4000  # bootstrap resamples of a mean over prompts
 
 
 class Interval(NamedTuple):
-    """A value and the interval around it, tensors of one shape.
+    """An estimate and the interval around it.
 
-    estimate: from all the data. low, high: ends of the interval.
+    Args:
+        estimate: the value from all the data; a float, or a tensor.
+        low, high: ends of the interval, of the same type and shape as the estimate.
+        count: number of prompts, trials or resamples that the interval rests on; 0 where it is not known.
+
+    >>> print(Interval(0.25, 0.1, 0.4))
+    +0.250 [+0.100, +0.400]
     """
 
-    estimate: Float[Tensor, "..."]
-    low: Float[Tensor, "..."]
-    high: Float[Tensor, "..."]
+    estimate: float | Float[Tensor, "..."]
+    low: float | Float[Tensor, "..."]
+    high: float | Float[Tensor, "..."]
+    count: int = 0
+
+    def __str__(self) -> str:
+        if isinstance(self.estimate, Tensor) and self.estimate.numel() != 1:
+            return repr(self)
+        estimate, low, high = (float(value) for value in self[:3])
+        return f"{estimate:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def mean_interval(values: Sequence[float] | np.ndarray, seed: int = 0) -> Interval:
+    """Mean over prompts with its 95 % percentile bootstrap interval.
+
+    Args:
+        values: one number per prompt; NaN (undefined for that prompt) is left out.
+        seed: of the 4,000 resamples.
+    Returns:
+        Interval of floats; its count is the number of prompts that are not NaN. Fewer than two of them have no
+        interval: low and high are NaN, and the mean too where there is none.
+
+    >>> print(mean_interval([0.0, 1.0, float("nan"), 2.0]), mean_interval([0.5]).count)
+    +1.000 [+0.000, +2.000] 1
+    """
+    known = np.asarray(values, float)
+    known = known[~np.isnan(known)]
+    if len(known) < 2:
+        return Interval(float(known[0]) if len(known) else np.nan, np.nan, np.nan, len(known))
+    rng = np.random.default_rng(seed)
+    low, high = bootstrap((known,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng).confidence_interval
+    return Interval(float(known.mean()), float(low), float(high), len(known))
 
 
 def bootstrap_preference(
@@ -128,9 +166,9 @@ def bootstrap_selection(
     if votes.dim() != 2 or votes.shape[0] != votes.shape[1] or not inside.all():
         raise ValueError(f"selection_votes {tuple(votes.shape)}: expected n x n probabilities between 0 and 1")
     if votes_are == "pairwise":
-        return _pairwise_selection(votes.clamp(VOTE_FLOOR, 1 - VOTE_FLOOR), num_resamples, generator)
+        return _pairwise_selection(votes.clamp(SELECTION_FLOOR, 1 - SELECTION_FLOOR), num_resamples, generator)
     if votes_are == "n-way":
-        logs = votes.clamp(min=VOTE_FLOOR).log()
+        logs = votes.clamp(min=SELECTION_FLOOR).log()
         rows = torch.randint(len(votes), (num_resamples, len(votes)), generator=generator)
         return logs.mean(0).softmax(-1), logs[rows].mean(1).softmax(-1)
     raise ValueError(f"votes_are is {votes_are!r}: expected 'pairwise' or 'n-way'")
@@ -184,12 +222,23 @@ def preference_intervals(
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=drawn.scores.dtype)
     intervals = {name: Interval(f(point), *f(drawn).quantile(ends, 0)) for name, f in summaries.items()}
     same = (drawn.mode == point.mode).all(-1).to(drawn.scores.dtype)
-    return intervals | {"same_mode": _wilson(same, level)}
+    return intervals | {"same_mode": wilson_interval(same, level)}
 
 
-def _wilson(hits: Tensor, level: float) -> Interval:
-    z = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=hits.dtype))
+def wilson_interval(hits: Float[Tensor, " trials"], level: float = 0.95) -> Interval:
+    """Share of successes with its Wilson score interval for a binomial proportion.
+
+    Args:
+        hits: one entry per trial, 1 for a success and 0 for a failure; at least one trial.
+        level: confidence level, between 0 and 1.
+    Returns:
+        Interval of the share of successes; it stays inside 0 .. 1, also where all trials agree.
+
+    >>> str(wilson_interval(torch.tensor([1.0, 1.0, 1.0, 0.0])))
+    '+0.750 [+0.301, +0.954]'
+    """
+    z = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=hits.dtype, device=hits.device))
     count, share = len(hits), hits.mean()
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)).sqrt()
-    return Interval(share, middle - half, middle + half)
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half_width = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)).sqrt()
+    return Interval(share, centre - half_width, centre + half_width, count)
