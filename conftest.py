@@ -16,7 +16,7 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 @pytest.fixture(scope="session")
 def tiny():
-    """(teacher, student) with random weights and two different tokenizers."""
+    """Pair(student, teacher) with random weights and two different tokenizers."""
     import padlab
 
     return padlab.load_pair("tiny")

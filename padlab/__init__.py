@@ -1,28 +1,29 @@
-"""padlab: how a small language model takes over a larger one's preferences (PAD, arXiv 2502.14272).
+"""padlab: how a small language model takes over another one's preferences (PAD, arXiv 2502.14272).
 
 The public names, in the order of the method:
 
-    load_pair, load_model, PRESETS        two language models, or one
+    load_pair, load_model, PRESETS        student and teacher of a preset, or one model
     load_prompts                          prompts: bundled, JSONL, datasets, lists
-    score                                 reward of given responses under a model, nats/token
+    score, score_tokens                   reward of given responses under a model, nats/token; token by token
     sample_responses                      phase 1: the student's diverse responses
     add_rewards, add_selection_probs      phase 2: likelihood as reward; multiple choice
     calibrate                             phase 2: mix both by alpha
     PlackettLuce, js_divergence           phase 3: distributions over rankings
     bootstrap_preference                  how sure is a preference?
     fit_plackett_luce, goodness_of_fit    do pairwise answers follow any such distribution?
-    vpd_loss, ppd_loss                    phase 3: the losses
+    vpd_loss, ppd_loss                    phase 3: the losses (sft_loss, dpo_loss, simpo_loss: baselines)
     distill, PADConfig, PADTrainer        phase 3: training
     run_rounds                            all phases in rounds, each on fresh responses
     compare_baselines                     SFT, token-level KD, DPO, SimPO, VPD, PPD at equal budget
-    rank_agreement, compare               evaluation: before and after
-    evaluate_samples                         evaluation: what the student writes now
+    rank_agreement, paired_differences    evaluation: how alike do both rank, before and after
+    evaluate_samples                      evaluation: what the student writes now
     examine                               can this model be a teacher?
+    prune_blocks                          a student made by leaving out transformer blocks
     with_judge, prepare_judge             an adapter that answers selection questions
     judge_quality, make_pairs             ... and how well it does
     alpha_sweep, ranking_metrics          does calibration bring the ranking nearer to a reference?
     check_candidates, to_trl, from_trl    the table that flows through the phases
-    free                                  give memory back
+    free_memory                           release memory
 
 Names are loaded on first use: `import padlab` takes milliseconds, imports no torch and touches no network.
 """
@@ -31,36 +32,41 @@ from importlib import import_module as _import_module
 
 __version__ = "0.1.0"
 
-_PLACES = {
-    "padlab.lm.models": ("LanguageModel", "load_model", "load_pair", "prune_blocks", "with_judge", "free_memory"),
+_MODULES = {
+    "padlab.lm.models": ("LanguageModel", "free_memory"),
+    "padlab.lm.loading": ("Pair", "load_model", "load_pair", "prune_blocks", "with_judge"),
     "padlab.lm.presets": ("PRESETS", "Preset"),
     "padlab.prompts": ("load_prompts",),
     "padlab.candidates": ("check_candidates", "to_trl", "from_trl"),
     "padlab.rankings.plackett_luce": ("PlackettLuce",),
     "padlab.rankings.large_n": ("Divergence", "js_divergence"),
     "padlab.rankings.losses": ("vpd_loss", "ppd_loss", "sft_loss", "dpo_loss", "simpo_loss"),
-    "padlab.rankings.uncertainty": ("bootstrap_preference",),
+    "padlab.rankings.calibration": ("calibrate",),
+    "padlab.rankings.uncertainty": ("Interval", "bootstrap_preference"),
     "padlab.rankings.goodness_of_fit": ("fit_plackett_luce", "goodness_of_fit"),
     "padlab.phases.sampling": ("sample_responses",),
     "padlab.phases.rewards": ("score", "score_tokens", "add_rewards"),
-    "padlab.phases.selection": ("add_selection_probs", "calibrate"),
-    "padlab.training.trainer": ("PADConfig", "PADTrainer"),
+    "padlab.phases.selection": ("add_selection_probs",),
+    "padlab.training.config": ("PADConfig",),
+    "padlab.training.trainer": ("PADTrainer",),
     "padlab.phases.distillation": ("distill",),
     "padlab.phases.rounds": ("run_rounds",),
     "padlab.study.baselines": ("compare_baselines",),
-    "padlab.study.agreement": ("rank_agreement", "compare", "evaluate_samples"),
+    "padlab.study.agreement": ("rank_agreement", "evaluate_samples"),
+    "padlab.study.metrics": ("paired_differences",),
     "padlab.study.doctor": ("examine",),
-    "padlab.study.judge": ("prepare_judge", "judge_quality", "make_pairs"),
+    "padlab.study.judge": ("judge_quality", "make_pairs"),
+    "padlab.study.judge_training": ("prepare_judge",),
     "padlab.study.alpha_sweep": ("alpha_sweep", "ranking_metrics"),
 }
-_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
-__all__ = sorted([*_PLACE_OF, "__version__"])
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted([*_MODULE_OF, "__version__"])
 
 
 def __getattr__(name: str):
-    if name not in _PLACE_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'padlab' has no attribute {name!r}; see help(padlab) for the public names")
-    value = getattr(_import_module(_PLACE_OF[name]), name)
+    value = getattr(_import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

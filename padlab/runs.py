@@ -1,12 +1,14 @@
-"""A run folder: manifest, atomic shards, resume, and progress that is readable in terminals and saved notebooks.
+"""A run folder: manifest, atomic shards, resume; and a cache of rows that any run may share.
 
 run/manifest.json        what was asked of each stage: models, seed, settings, versions
 run/sample/00000.jsonl   finished pieces; written to a temporary sibling, then moved into place
 run/candidates.jsonl     the table as it stands after the last finished stage
+cache/3f/9a....json      one row of a stage, named by a hash of everything that decides it
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -17,10 +19,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from padlab.progress import progress
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
 Rows = list[dict[str, Any]]
+CACHE_FORMAT = 1  # raise it when what is cached, or how it is computed, changes
 
 
 def in_shards(
@@ -32,7 +37,7 @@ def in_shards(
     folder: str | Path | None = None,
     shard_size: int = 16,
 ) -> Rows:
-    """Do work piece by piece, with progress; with a folder, finished pieces are kept and not done twice.
+    """Do work piece by piece, with progress; with a folder, finished pieces are kept and not computed again.
 
     Args:
         items: what to work on, one entry per row of the result.
@@ -51,7 +56,7 @@ def in_shards(
         return [row for piece in progress(pieces, stage) for row in work(piece)]
     folder = Path(folder)
     with lock(folder):
-        record(folder, stage, {**settings, "shard_size": shard_size, "items": len(items)})
+        record_stage(folder, stage, {**settings, "shard_size": shard_size, "items": len(items)})
         rows: Rows = []
         for start in progress(range(0, len(items), shard_size), stage):
             shard = folder / stage / f"{start // shard_size:05d}.jsonl"
@@ -62,44 +67,98 @@ def in_shards(
         return rows
 
 
+def cached_rows(
+    work: Callable[[Sequence[int]], Rows], key: Callable[[int], Any], folder: str | Path | None
+) -> Callable[[Sequence[int]], Rows]:
+    """`work` with an on-disk cache of its rows: what is in the folder is read, the rest is computed and written there.
+
+    A row computed in another batch may differ in the last bits of a float; an unreadable file is computed again.
+
+    Args:
+        work: gets row numbers, returns one dict of plain values per row.
+        key: plain values that decide a row's result: the model's description, settings, texts or ids.
+        folder: may be shared by any tables and models; None returns `work` unchanged.
+
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> cached_rows(lambda piece: [{"square": k * k} for k in piece], str, folder)([3])
+    [{'square': 9}]
+    >>> cached_rows(lambda piece: 1 / 0, str, folder)([3])
+    [{'square': 9}]
+    """
+    if folder is None:
+        return work
+
+    def path_of(row: int) -> Path:
+        name = hashlib.sha256(json.dumps([CACHE_FORMAT, key(row)], sort_keys=True).encode()).hexdigest()
+        return Path(folder) / name[:2] / f"{name[2:]}.json"
+
+    def work_or_read(piece: Sequence[int]) -> Rows:
+        paths = {row: path_of(row) for row in piece}
+        rows = {row: cached for row, path in paths.items() if (cached := _read_cached(path)) is not None}
+        missing = [row for row in piece if row not in rows]
+        for row, computed in zip(missing, work(missing) if missing else [], strict=True):
+            write_json(paths[row], computed)
+            rows[row] = computed
+        return [rows[row] for row in piece]
+
+    return work_or_read
+
+
+def fingerprint(*parts: Any) -> str:
+    """Sixteen hex digits of plain values, for manifests.
+
+    >>> fingerprint("a", [1, 2]) == fingerprint("a", [1, 2])
+    True
+    """
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _read_cached(path: Path) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        return row if isinstance(row, dict) else None
+    return None
+
+
 @contextmanager
 def stage_folder(folder: str | Path | None, stage: str, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """Where a stage may keep files of its own: `folder`/`stage`, locked, settings recorded; None: a passing place."""
+    """A folder for a stage's own files: `folder`/`stage`, locked, settings recorded; a temporary one without `folder`."""
     if folder is None:
-        with tempfile.TemporaryDirectory(prefix="padlab-") as place:
-            yield Path(place)
+        with tempfile.TemporaryDirectory(prefix="padlab-") as scratch:
+            yield Path(scratch)
         return
     with lock(Path(folder)):
-        record(Path(folder), stage, settings)
+        record_stage(Path(folder), stage, settings)
         yield Path(folder) / stage
 
 
-def record(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
+def record_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
     """Write a stage's settings into the manifest.
 
     Raises:
         ValueError: the stage was begun (its sub-folder is there) under other settings; says which.
     """
     manifest = read_manifest(folder)
-    wanted = json.loads(json.dumps(settings, default=str))
-    there = manifest["stages"].get(stage)
+    now = json.loads(json.dumps(settings, default=str))
+    before = manifest["stages"].get(stage)
     started = (folder / stage).exists() or stage == "models"
-    if there is None and (folder / stage).is_dir() and any((folder / stage).iterdir()):
+    if before is None and (folder / stage).is_dir() and any((folder / stage).iterdir()):
         raise ValueError(
             f"{folder / stage} holds results, but the manifest does not say under which settings; delete it or use "
             "another folder"
         )
-    if there is not None and there != wanted and started:
+    if before is not None and before != now and started:
         changed = [
-            f"  {key}: {there.get(key, '(not there)')!r} in the folder, {wanted.get(key, '(not there)')!r} now"
-            for key in sorted({*there, *wanted})
-            if there.get(key) != wanted.get(key)
+            f"  {key}: {before.get(key, '(not there)')!r} in the folder, {now.get(key, '(not there)')!r} now"
+            for key in sorted({*before, *now})
+            if before.get(key) != now.get(key)
         ]
         raise ValueError(
             f"{folder} holds stage '{stage}' under other settings:\n" + "\n".join(changed) + "\n"
             f"Use the same settings to resume, another folder, or delete {folder / stage} to start that stage again."
         )
-    manifest["stages"][stage] = wanted
+    manifest["stages"][stage] = now
     write_json(folder / "manifest.json", manifest)
 
 
@@ -168,41 +227,6 @@ def lock(folder: Path) -> Iterator[None]:
         except OSError:
             raise RuntimeError(f"another process is working in {folder}; wait for it or use another folder") from None
         yield
-
-
-def progress(things: Sequence[Any], label: str) -> Iterator[Any]:
-    """Iterate with a progress bar: tqdm in a terminal, one line updated in place in a notebook, silent when short."""
-    if in_notebook():
-        yield from _notebook_progress(things, label)
-    else:
-        from tqdm import tqdm
-
-        yield from tqdm(things, desc=label, leave=False, delay=2, mininterval=1, dynamic_ncols=True)
-
-
-def in_notebook() -> bool:
-    """Whether a Jupyter kernel shows the output."""
-    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
-    return bool(shell) and hasattr(shell, "kernel")
-
-
-def _notebook_progress(things: Sequence[Any], label: str) -> Iterator[Any]:
-    from IPython.display import display
-
-    began = shown = time.monotonic()
-    handle = None
-    for number, thing in enumerate(things):
-        now = time.monotonic()
-        if now - began > 2 and (handle is None or now - shown > 1):
-            left = (now - began) / max(number, 1) * (len(things) - number)
-            line = {"text/plain": f"{label}: {number} of {len(things)}, about {left:.0f} s left"}
-            handle = handle or display(line, raw=True, display_id=True)
-            handle.update(line, raw=True)
-            shown = now
-        yield thing
-    if handle:
-        took = time.monotonic() - began
-        handle.update({"text/plain": f"{label}: {len(things)} of {len(things)} in {took:.0f} s"}, raw=True)
 
 
 def _read_shard(path: Path, count: int | None = None) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,7 @@ class Preset:
 
     Args:
         name: what `load_pair` is given.
-        teacher, student: what `load_model` is given; the student of a pruned preset is made from the teacher.
+        student, teacher: what `load_model` is given; the student of a pruned preset is made from the teacher.
         keep_blocks: number of transformer blocks kept in a depth-pruned student; 0 = the student is its own model.
         n: responses per prompt.
         temperature, top_p: sampling.
@@ -25,8 +26,8 @@ class Preset:
     """
 
     name: str
-    teacher: str
     student: str
+    teacher: str
     keep_blocks: int = 0
     n: int = 4
     temperature: float = 1.0
@@ -41,6 +42,31 @@ class Preset:
     beta: float = 10.0
     settings_from: str = ""
 
+    def sampling(self) -> dict[str, Any]:
+        """Arguments of `padlab.sample_responses`, all but the seed.
+
+        >>> PRESETS["toy"].sampling()
+        {'n': 4, 'temperature': 1.0, 'top_p': 1.0, 'max_new_tokens': 12}
+        """
+        return {name: getattr(self, name) for name in ("n", "temperature", "top_p", "max_new_tokens")}
+
+    def training(self) -> dict[str, Any]:
+        """Arguments of `padlab.distill`, all but the seed and the teacher; change some by `{**..., "alpha": 0.5}`.
+
+        >>> PRESETS["toy"].training()["learning_rate"]
+        0.0003
+        """
+        return {
+            "loss": "ppd",
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "token_kd": self.token_kd,
+            "learning_rate": self.learning_rate,
+            "num_train_epochs": self.epochs,
+            "gradient_accumulation_steps": self.prompts_per_step,
+            "peft_config": "auto" if self.lora else None,
+        }
+
 
 _TOY = {
     "top_p": 1.0,
@@ -50,7 +76,7 @@ _TOY = {
     "prompts_per_step": 8,
     "lora": False,
     "alpha": 0.5,
-    "settings_from": "rate: the best of three, measured in LOG.md; the rest as first tried",
+    "settings_from": "rate: the best of three, measured in docs/results.md; the rest as first tried",
 }
 _CLASSROOM = {
     "max_new_tokens": 256,
@@ -74,21 +100,28 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("tiny", "random", "random", n=4, max_new_tokens=12, learning_rate=5e-3, settings_from="for tests only"),
-        Preset("toy", "toy-teacher", "toy-student", **_TOY),
-        Preset("toy-aligned", "toy-aligned-teacher", "toy-aligned-student", **_TOY),
+        Preset("toy", "toy-student", "toy-teacher", **_TOY),
+        Preset("toy-aligned", "toy-aligned-student", "toy-aligned-teacher", **_TOY),
         Preset(
-            "embedded",
+            "pruned",
             "embedded",
             "embedded",
             keep_blocks=28,
             temperature=0.8,
             learning_rate=1e-3,
             token_kd=1.0,
-            settings_from="temperature: the paper's; rate, token_kd: trials on padlab's training prompts (LOG.md)",
+            settings_from="temperature: the paper's; rate, token_kd: trials on training prompts (docs/results.md)",
         ),
-        Preset("classroom", "HuggingFaceTB/SmolLM2-1.7B-Instruct", "HuggingFaceTB/SmolLM2-360M-Instruct", **_CLASSROOM),
-        Preset("classroom-qwen", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct", **_CLASSROOM),
-        Preset("paper", "google/gemma-2-9b-it", "google/gemma-2-2b-it", **_PAPER),
-        Preset("paper-llama", "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct", **_PAPER),
+        Preset("classroom", "HuggingFaceTB/SmolLM2-360M-Instruct", "HuggingFaceTB/SmolLM2-1.7B-Instruct", **_CLASSROOM),
+        Preset("classroom-qwen", "Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", **_CLASSROOM),
+        Preset("paper", "google/gemma-2-2b-it", "google/gemma-2-9b-it", **_PAPER),
+        Preset("paper-llama", "meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.1-8B-Instruct", **_PAPER),
     )
 }
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name; ValueError lists the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}. For other models use padlab.load_model")
+    return PRESETS[name]

@@ -69,8 +69,3 @@ def tiny_model(tokenizer: Any, layers: int, seed: int, width: int = 64, context:
         torch.manual_seed(seed)
         return LlamaForCausalLM(config).eval()
 
-
-def tiny_pair() -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """((teacher model, tokenizer), (student model, tokenizer))."""
-    first, second = tiny_tokenizer("teacher"), tiny_tokenizer("student")
-    return (tiny_model(first, 3, seed=1), first), (tiny_model(second, 2, seed=2), second)

@@ -10,10 +10,10 @@ from transformers import PrinterCallback
 from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
+from padlab.runs import fingerprint, stage_folder
 from padlab.training.callbacks import MarkComplete, Progress, last_complete
-from padlab.phases.rewards import fingerprint
-from padlab.training.trainer import PADConfig, PADTrainer
-from padlab.runs import stage_folder
+from padlab.training.config import PADConfig
+from padlab.training.trainer import PADTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -23,11 +23,6 @@ def distill(
     student: LanguageModel,
     candidates: Dataset,
     *,
-    loss: str = "ppd",
-    divergence: str = "js",
-    alpha: float = 0.0,
-    beta: float = 10.0,
-    peft_config: Any = "auto",
     teacher: LanguageModel | None = None,
     eval_candidates: Dataset | None = None,
     folder: str | Path | None = None,
@@ -37,21 +32,25 @@ def distill(
 ) -> LanguageModel:
     """Train a copy of the student on candidates that carry the teacher's rewards.
 
+    A setting that is not given is the one of the student's preset (`student.training`; `PRESETS[...].training()`),
+    else the default named here.
+
     Args:
         student: left as it was; one that already has a LoRA adapter continues a copy of it.
         candidates: table with `responses`, `teacher_reward`, and `selection_prob` if alpha > 0.
-        loss: "ppd" or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines (`padlab.training.per_prompt_losses`).
-        divergence: for ppd: "js", "forward_kl", "reverse_kl" or "released".
-        alpha: weight of the selection probability, 0 to 1; 0 needs no `selection_prob`.
-        beta: nats/token to scores, > 0 (paper: 10).
-        peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None for full fine-tuning (then lower
-            the learning rate; paper: 8e-7).
-        teacher: only token-level distillation (loss or weight `token_kd`) needs it, with the student's tokenizer.
+        teacher: read only for token-level distillation (loss or weight `token_kd`), with the student's tokenizer.
         eval_candidates: a table on which the loss is reported after each epoch.
         folder: run folder, for checkpoints every `save_steps` steps; the same call again resumes from the last one.
+        save_steps: optimizer steps between checkpoints, >= 1.
         keep_interrupted: without a folder, Ctrl-C ends the training and what was learnt so far is returned; False
             passes the interruption on.
-        settings: any other field of `PADConfig`, e.g. learning_rate, num_train_epochs, seed.
+        settings: any field of `PADConfig`, and `peft_config`:
+            loss: "ppd" (default) or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines.
+            alpha: weight of the selection probability, 0 (default; needs no `selection_prob`) to 1.
+            beta: nats/token to scores, > 0 (default and paper: 10).
+            learning_rate, num_train_epochs, gradient_accumulation_steps (prompts per step), seed, ...
+            peft_config: "auto" (default: LoRA r 16 on all linear layers), a peft config, or None for full
+                fine-tuning (then lower the learning rate; paper: 8e-7).
 
     Returns:
         a new `LanguageModel`; its `history` holds loss, jsd, kendall_tau, rewards/... per step. Interrupted (Ctrl-C)
@@ -59,22 +58,24 @@ def distill(
         passed on.
 
     Raises:
-        ValueError: missing column, non-finite number (row named), alpha or beta out of range, or a folder with
-            checkpoints of other settings (the difference is named).
+        ValueError: missing column, non-finite number (row named), alpha or beta out of range, token_kd above 0 without
+            `teacher`, or a folder with checkpoints of other settings (the difference is named).
         FloatingPointError: loss or logits became NaN or infinite.
     """
-    settings = {"loss": loss, "divergence": divergence, "alpha": alpha, "beta": beta, **settings}
+    settings = {"loss": "ppd", "alpha": 0.0, "beta": 10.0, "peft_config": "auto", **student.training, **settings}
+    peft_config = settings.pop("peft_config")
     candidates = check_candidates(candidates)
-    asked = {**settings, **_decided_by(student, candidates, peft_config, teacher)}
+    recorded = {**settings, **_inputs(student, candidates, peft_config, teacher)}
     if folder is not None:
         settings = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 2, **settings}
     if eval_candidates is not None:
         settings.setdefault("eval_strategy", "epoch")
-    with stage_folder(folder, "checkpoints", asked) as place:
+    note = "{loss} alpha={alpha:g} beta={beta:g}".format(**settings)
+    with stage_folder(folder, "checkpoints", recorded) as place:
         args = PADConfig(**{"output_dir": str(place), **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
-        copy = student.with_weights(network, f"{loss} alpha={alpha:g} beta={beta:g}")
-        callbacks = [Progress(f"distil ({loss})"), MarkComplete()]
+        copy = student.with_weights(network, note)
+        callbacks = [Progress(f"distil ({args.loss})"), MarkComplete()]
         trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:
@@ -86,10 +87,11 @@ def distill(
     return copy.with_weights(trainer.model.eval(), "", history=tuple(trainer.state.log_history))
 
 
-def _decided_by(student: LanguageModel, candidates: Dataset, peft_config: Any, teacher: Any) -> dict[str, Any]:
+def _inputs(student: LanguageModel, candidates: Dataset, peft_config: Any, teacher: Any) -> dict[str, Any]:
+    """What, beside the settings, decides the result: for the manifest."""
     columns = ("prompt", "responses", "response_ids", "finished", "teacher_reward", "selection_prob")
     used = [list(candidates[c]) for c in columns if c in candidates.column_names]
     peft = peft_config.to_dict() if hasattr(peft_config, "to_dict") else {"": peft_config}
     peft = {k: sorted(v) if isinstance(v, set) else v for k, v in peft.items()}
-    known = {"student": student.describe(), "candidates": fingerprint(used), "peft": peft}
-    return known if teacher is None else {**known, "teacher": teacher.describe()}
+    inputs = {"student": student.describe(), "candidates": fingerprint(used), "peft": peft}
+    return inputs if teacher is None else {**inputs, "teacher": teacher.describe()}

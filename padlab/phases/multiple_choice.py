@@ -6,7 +6,7 @@ and control tokens in them are plain characters (`padlab.lm.chat`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,11 @@ from torch import Tensor
 
 from padlab.lm.chat import encode_chat, encode_segments, encode_text, render_segments
 from padlab.lm.fast.scoring import next_token_logprobs
-from padlab.lm.models import LanguageModel
+from padlab.lm.models import LanguageModel, Question
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TOKENS_PER_ROW = 640  # questions that begin alike share a row; attention makes long rows slow
-CUT = " […]"  # ends a response that was cut
-
-Ask = Callable[[str, Sequence[str]], str]
+TRUNCATED = " […]"  # ends a response that was truncated
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,10 @@ class Answers:
     none: Float[Tensor, " orders"]
 
 
-def question(prompt: str, responses: Sequence[str]) -> str:
+def multiple_choice_question(prompt: str, responses: Sequence[str]) -> str:
     """The text of a multiple-choice question; quoted lines cannot pass for option headers.
 
-    >>> print(question("Hi", ["Hello", "No\\n[A]"]).split("\\n")[-1])
+    >>> print(multiple_choice_question("Hi", ["Hello", "No\\n[A]"]).split("\\n")[-1])
     Which answer is better? Reply with one letter, A or B.
     """
     letters = LETTERS[: len(responses)]
@@ -62,8 +60,8 @@ def quote(text: str) -> str:
     return "\n".join(f"> {line}" for line in text.splitlines() or [""])
 
 
-def cut(tokenizer: Any, text: str, limit: int | None) -> str:
-    """A text of more than `limit` tokens, cut there and marked with "[…]"; others, or without a limit, as they are.
+def truncate(tokenizer: Any, text: str, limit: int | None) -> str:
+    """A text of more than `limit` tokens, truncated there and marked with "[…]"; shorter ones as they are.
 
     Raises:
         ValueError: a limit below 1.
@@ -75,24 +73,24 @@ def cut(tokenizer: Any, text: str, limit: int | None) -> str:
     ids = encode_text(tokenizer, text)
     if len(ids) <= limit:
         return text
-    return tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False).rstrip("\ufffd") + CUT
+    return tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False).rstrip("\ufffd") + TRUNCATED
 
 
-def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]], ask: Ask = question) -> Answers:
+def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]], question: Question) -> Answers:
     """Ask about each order of the options; every order is one forward pass that reads all letters.
 
     Args:
         model: its judge answers, if it has one (`padlab.with_judge`).
         prompt: what the options answer.
         orders: the texts of the options, once per order, all of the same number.
-        ask: makes the question's text from prompt and options.
+        question: makes the question's text from prompt and options.
 
     Raises:
         ValueError: a letter that is not one token after this question, or a question longer than the context.
         FloatingPointError: the model's logits are not finite.
     """
     network = model.model if model.judge is None else model.judge
-    texts = [ask(prompt, options) for options in orders]
+    texts = [question(prompt, options) for options in orders]
     ids = [encode_chat(model.tokenizer, text) for text in texts]
     longest = max(map(len, ids))
     if longest + 1 > model.max_length:
@@ -101,29 +99,29 @@ def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]]
             "use method='pairwise', max_response_tokens, fewer or shorter responses"
         )
     tokens = [letter_tokens(model, letter, texts[0]) for letter in LETTERS[: len(orders[0])]]
-    none = sorted({ids[0] for ids in _following(model.tokenizer, texts[0], "None")})
+    none = sorted({ids[0] for ids in _continuation_ids(model.tokenizer, texts[0], "None")})
     with torch.no_grad():
-        logps = torch.cat([next_token_logprobs(network, row).cpu() for row in rows_of(ids)])
+        logps = torch.cat([next_token_logprobs(network, row).cpu() for row in group_into_rows(ids)])
     letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
     mass = letters.logsumexp(-1)
     return Answers(letters - mass[:, None], mass.exp(), logps[:, none].double().logsumexp(-1).exp())
 
 
-def rows_of(questions: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
+def group_into_rows(questions: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
     """Neighbouring questions grouped into rows of at most TOKENS_PER_ROW tokens, common beginnings counted once.
 
-    >>> len(rows_of([[1] * 500 + [2], [1] * 500 + [3], [9] * 500]))
+    >>> len(group_into_rows([[1] * 500 + [2], [1] * 500 + [3], [9] * 500]))
     2
     """
     rows: list[list[Sequence[int]]] = []
     used = TOKENS_PER_ROW
     for ids in questions:
-        common = max((_common(ids, other) for other in rows[-1]), default=0) if rows else 0
-        if used + len(ids) - common > TOKENS_PER_ROW:
+        shared = max((common_prefix_length(ids, other) for other in rows[-1]), default=0) if rows else 0
+        if used + len(ids) - shared > TOKENS_PER_ROW:
             rows.append([])
-            used, common = 0, 0
+            used, shared = 0, 0
         rows[-1].append(ids)
-        used += len(ids) - common
+        used += len(ids) - shared
     return rows
 
 
@@ -133,7 +131,7 @@ def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[in
     Raises:
         ValueError: neither is one token there.
     """
-    single = sorted({ids[0] for ids in _following(model.tokenizer, text, letter) if len(ids) == 1})
+    single = sorted({ids[0] for ids in _continuation_ids(model.tokenizer, text, letter) if len(ids) == 1})
     if not single:
         raise ValueError(
             f"option letter {letter!r} is not a single token for {model.name}; it cannot be asked this way"
@@ -141,18 +139,18 @@ def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[in
     return single
 
 
-def _following(tokenizer: Any, text: str, word: str) -> list[list[int]]:
+def _continuation_ids(tokenizer: Any, text: str, word: str) -> list[list[int]]:
     """The ids that a word, and a space and the word, add to the question; -1 ends those that merged with its end."""
     segments = render_segments(tokenizer, [{"role": "user", "content": text}], True)
-    asked, added = encode_segments(tokenizer, segments), []
+    question_ids, continuations = encode_segments(tokenizer, segments), []
     for spelling in (word, f" {word}"):
         answered = encode_segments(tokenizer, [*segments, (spelling, False)])
-        same = _common(asked, answered)
-        added.append(answered[same:] if same == len(asked) else [*answered[same:], -1])
-    return added
+        same = common_prefix_length(question_ids, answered)
+        continuations.append(answered[same:] if same == len(question_ids) else [*answered[same:], -1])
+    return continuations
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
     """How many ids two sequences begin with in common."""
     shorter = min(len(a), len(b))
     return next((k for k in range(shorter) if a[k] != b[k]), shorter)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from padlab.candidates import add_columns, check_candidates
-from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
-from padlab.lm.chat import decode_text, stop_ids
+from padlab.lm.encoding import candidate_ids
+from padlab.lm.fast.precision import in_dtype, probe_bfloat16
 from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
-from padlab.lm.fast.precision import in_dtype, probe_bfloat16
-from padlab.runs import cached_rows
-from padlab.runs import in_shards, read_manifest
+from padlab.runs import cached_rows, fingerprint, in_shards, read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-
-REDUCTIONS = ("mean", "sum")
 
 
 def score(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[float]:
@@ -46,7 +39,7 @@ def score(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[f
 
 
 def score_tokens(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[tuple[list[str], list[float]]]:
-    """Per response: (tokens as text, log-probability of each in nats), for heat maps and for asking why."""
+    """Per response: (tokens as text, log-probability of each in nats), for heat maps and per-token explanations."""
     table = check_candidates([{"prompt": prompt, "responses": list(responses)}])
     prompt_ids, response_ids = candidate_ids(model, table)
     logps = score_ids(model.model, prompt_ids, response_ids)[0]
@@ -59,7 +52,7 @@ def add_rewards(
     model: LanguageModel,
     column: str = "teacher_reward",
     *,
-    reduction: str = "mean",
+    length_normalize: bool = True,
     token_logps: bool = False,
     folder: str | Path | None = None,
     shard_size: int = 64,
@@ -81,17 +74,14 @@ def add_rewards(
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts scored together.
         cache: folder in which scores are kept by model, template and tokens, for any table; the same rows again are
-            read there (`padlab.runs`).
+            read there.
         dtype: type of the weights for scoring, "float32" or "bfloat16"; "auto" measures on four prompts whether
             bfloat16 is faster and near enough (`padlab.lm.fast.precision`) and says so; a resumed run keeps what was
             chosen. None takes the model as it is. Log-probabilities are float32 in any case.
 
     Raises:
-        ValueError: an empty response, or one longer than the model's context (names row and response); an unknown
-            reduction.
+        ValueError: an empty response, or one longer than the model's context (names row and response).
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     candidates = check_candidates(candidates)
     prompt_ids, response_ids = candidate_ids(model, candidates)
     if dtype is not None:
@@ -107,8 +97,7 @@ def add_rewards(
     rows = in_shards(
         range(len(candidates)), work, stage=f"score-{column}", settings=settings, folder=folder, shard_size=shard_size
     )
-    mean = reduction == "mean"
-    columns = {column: [[sum(logps) / (len(logps) if mean else 1) for logps in row["logps"]] for row in rows]}
+    columns = {column: [[sum(t) / (len(t) if length_normalize else 1) for t in row["logps"]] for row in rows]}
     if token_logps:
         columns["token_logps"] = [row["logps"] for row in rows]
     return check_candidates(add_columns(candidates, columns))
@@ -132,53 +121,3 @@ def _chosen_before(folder: str | Path | None, stage: str) -> str | None:
     """The type of weights that a run folder's stage was begun with."""
     stages = read_manifest(folder)["stages"] if folder is not None else {}
     return stages.get(stage, {}).get("model", {}).get("dtype")
-
-
-def candidate_ids(model: LanguageModel, candidates: Dataset) -> tuple[list[list[int]], list[list[list[int]]]]:
-    """(prompt ids per row, response ids per row and response) as this model sees them.
-
-    Raises:
-        ValueError: prompt and response together exceed the context; names row and response.
-    """
-    mine = model.tokenizer_hash()
-    end, stops = end_of_turn_id(model.tokenizer), stop_ids(model.model, model.tokenizer)
-    prompts, responses = [], []
-    for row, entry in enumerate(candidates):
-        try:
-            prompt = encode_chat(model.tokenizer, entry["prompt"])
-            group = [_response_ids(model, entry, k, mine, end, stops) for k in range(len(entry["responses"]))]
-        except ValueError as error:
-            raise ValueError(f"row {row}: {error}") from None
-        for k, ids in enumerate(group):
-            if len(prompt) + len(ids) > model.max_length:
-                raise ValueError(
-                    f"row {row}, response {k}: prompt ({len(prompt)}) and response ({len(ids)}) exceed the context of "
-                    f"{model.name} ({model.max_length} tokens); shorten or drop it"
-                )
-        prompts.append(prompt)
-        responses.append(group)
-    return prompts, responses
-
-
-def fingerprint(*parts: Any) -> str:
-    """Sixteen hex digits of plain values, for manifests."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _response_ids(
-    model: LanguageModel, entry: dict[str, Any], k: int, mine: str, end: int, stops: set[int]
-) -> list[int]:
-    sampled = entry.get("response_ids") and entry.get("response_tokenizer") == mine
-    if sampled:
-        ids = list(entry["response_ids"][k])
-        if decode_text(model.tokenizer, ids, stops) != entry["responses"][k]:
-            raise ValueError(
-                f"response {k}: its text is not what response_ids say; remove that column to score the text"
-            )
-    else:
-        ids = encode_text(model.tokenizer, entry["responses"][k])
-    if entry.get("finished") and entry["finished"][k] and not (ids and ids[-1] in stops):
-        ids.append(end)
-    if not ids:
-        raise ValueError(f"response {k} has no tokens; drop it")
-    return ids

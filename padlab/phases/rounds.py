@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padlab.lm.models import LanguageModel
-from padlab.phases.selection import add_selection_probs
 from padlab.phases.distillation import distill
 from padlab.phases.rewards import add_rewards
 from padlab.phases.sampling import sample_responses
+from padlab.phases.selection import add_selection_probs
 from padlab.runs import stage_folder, write_json
 
 if TYPE_CHECKING:
@@ -32,13 +32,10 @@ def run_rounds(
     prompts: Dataset | Sequence[str],
     *,
     rounds: int = 3,
-    n: int = 4,
-    loss: str = "ppd",
-    alpha: float = 0.0,
-    beta: float = 10.0,
+    n: int | None = None,
     seed: int = 0,
     sampling: Mapping[str, Any] | None = None,
-    asking: Mapping[str, Any] | None = None,
+    selection: Mapping[str, Any] | None = None,
     evaluate: Evaluate | None = None,
     folder: str | Path | None = None,
     **training: Any,
@@ -49,15 +46,15 @@ def run_rounds(
         student, teacher: left as they were.
         prompts: the same in every round.
         rounds: >= 1. To spend a budget of N responses per prompt in rounds of n, give N / n (`rounds_for`).
-        n: responses per prompt and round, >= 2.
-        loss, alpha, beta: as in `distill`; the teacher is asked selection questions only where alpha > 0.
+        n: responses per prompt and round, >= 2; None: that of `sampling`, else 4.
         seed: round r samples with seed + r and trains with seed + r.
-        sampling: temperature, top_p, max_new_tokens as in `sample_responses`.
-        asking: method, max_response_tokens, ask as in `add_selection_probs`.
+        sampling: n, temperature, top_p, max_new_tokens as in `sample_responses`.
+        selection: method, max_response_tokens, question as in `add_selection_probs`; used only where alpha > 0.
         evaluate: measures a student; called on the untrained one and after each round; numbers go into the history. In
             a folder they are kept under the function's name (a lambda or other object without one is asked anew).
         folder: run folder; each round has a folder of its own in it, and the same call again goes on where it stopped.
-        training: further settings of `distill`, per round (learning_rate, num_train_epochs, peft_config, ...).
+        training: settings of `distill`, per round (loss, alpha, beta, learning_rate, ...); what is not given is the
+            preset's, as there.
 
     Returns:
         (the student after the last round, history). History has one row per round, the untrained student's first:
@@ -69,18 +66,21 @@ def run_rounds(
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
-    history = [_measured({"round": 0, "responses": 0}, student, evaluate, _place(folder, 0))]
+    training = {**student.training, **training}
+    sampling = {"n": 4, **(sampling or {}), **({} if n is None else {"n": n})}
+    needs_teacher = training.get("loss") == "token_kd" or training.get("token_kd")
+    history = [_with_evaluation({"round": 0, "responses": 0}, student, evaluate, _round_folder(folder, 0))]
     for number in range(1, rounds + 1):
-        place = _place(folder, number)
-        table = sample_responses(student, prompts, n, seed=seed + number, folder=place, **(sampling or {}))
-        table = add_rewards(table, teacher, reduction=training.get("reward_reduction", "mean"), folder=place)
-        if alpha > 0:
-            table = add_selection_probs(table, teacher, folder=place, **(asking or {}))
-        settings = {"loss": loss, "alpha": alpha, "beta": beta, "seed": seed + number, "folder": place, **training}
-        asked = teacher if loss == "token_kd" or training.get("token_kd") else None
-        student = distill(student, table, teacher=asked, keep_interrupted=False, **settings)
-        row = {"round": number, "responses": number * n, **_means(student, table)}
-        history.append(_measured(row, student, evaluate, place))
+        round_folder = _round_folder(folder, number)
+        table = sample_responses(student, prompts, seed=seed + number, folder=round_folder, **sampling)
+        normalize = training.get("length_normalize", True)
+        table = add_rewards(table, teacher, length_normalize=normalize, folder=round_folder)
+        if training.get("alpha", 0) > 0:
+            table = add_selection_probs(table, teacher, folder=round_folder, **(selection or {}))
+        settings = {"seed": seed + number, "folder": round_folder, "keep_interrupted": False, **training}
+        student = distill(student, table, teacher=teacher if needs_teacher else None, **settings)
+        row = {"round": number, "responses": number * sampling["n"], **_means(student, table)}
+        history.append(_with_evaluation(row, student, evaluate, round_folder))
     return student, history
 
 
@@ -100,26 +100,28 @@ def rounds_for(budget: int, n: int) -> int:
 
 def _means(student: LanguageModel, table: Dataset) -> dict[str, float]:
     steps = [entry for entry in student.history if "loss" in entry]
-    found = {"teacher_reward": statistics.fmean(r for row in table["teacher_reward"] for r in row)}
+    means = {"teacher_reward": statistics.fmean(r for row in table["teacher_reward"] for r in row)}
     for name in ("loss", "jsd", "kendall_tau"):
         if values := [entry[name] for entry in steps if name in entry]:
-            found[name] = statistics.fmean(values)
-    return found
+            means[name] = statistics.fmean(values)
+    return means
 
 
-def _measured(row: dict[str, Any], student: LanguageModel, evaluate: Evaluate | None, place: Path | None) -> dict:
-    """The row with what `evaluate` says; a finished round is not evaluated again."""
+def _with_evaluation(
+    row: dict[str, Any], student: LanguageModel, evaluate: Evaluate | None, folder: Path | None
+) -> dict:
+    """The row with the numbers of `evaluate`; a finished round is not evaluated again."""
     if evaluate is None:
         return row
     name = getattr(evaluate, "__name__", "<lambda>")
-    if name == "<lambda>":  # nothing tells two of them apart, so its numbers are not kept
-        place = None
+    if name == "<lambda>":  # nothing tells two of them apart, so their numbers are not stored
+        folder = None
     settings = {"student": student.describe(), "evaluate": name}
-    with stage_folder(place, "evaluate", settings) as scratch:
-        kept = scratch / "measures.json"
-        if not kept.exists():
-            write_json(kept, {name: _number(name, value) for name, value in evaluate(student).items()})
-        return {**row, **json.loads(kept.read_text(encoding="utf-8"))}
+    with stage_folder(folder, "evaluate", settings) as scratch:
+        stored = scratch / "measures.json"
+        if not stored.exists():
+            write_json(stored, {name: _number(name, value) for name, value in evaluate(student).items()})
+        return {**row, **json.loads(stored.read_text(encoding="utf-8"))}
 
 
 def _number(name: str, value: Any) -> float:
@@ -129,5 +131,5 @@ def _number(name: str, value: Any) -> float:
         raise ValueError(f"evaluate must give numbers by name; {name} is {value!r}") from error
 
 
-def _place(folder: str | Path | None, number: int) -> Path | None:
+def _round_folder(folder: str | Path | None, number: int) -> Path | None:
     return None if folder is None else Path(folder) / f"round-{number}"

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padlab.candidates import add_columns, check_candidates
-from padlab.lm.chat import encode_chat
-from padlab.lm.chat import decode_text, stop_ids
+from padlab.lm.chat import decode_text, encode_chat, stop_ids
 from padlab.lm.generate import generate_rows
 from padlab.lm.models import LanguageModel
 from padlab.prompts import load_prompts
-from padlab.runs import in_shards
+from padlab.runs import fingerprint, in_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,7 +36,7 @@ def sample_responses(
     max_new_tokens: int = 64,
     seed: int = 0,
     distinct: bool = False,
-    pool: int | None = None,
+    oversample: int | None = None,
     folder: str | Path | None = None,
     shard_size: int = 16,
 ) -> Dataset:
@@ -52,8 +51,8 @@ def sample_responses(
         max_new_tokens: >= 1; a response that has not ended by then is marked unfinished.
         seed: same seed and prompt, same responses, alone or in any batch (float32).
         distinct: draw again where two responses of a prompt have the same text; still independent draws otherwise.
-        pool: draw so many (>= n) and keep the n that are furthest apart (greedy max-min normalised edit distance; the
-            released scripts use 4 of 5). Evaluate on independent samples, without `pool` and `distinct`.
+        oversample: draw so many (>= n) and keep the n that are furthest apart (greedy max-min normalised edit distance;
+            the released scripts use 4 of 5). Evaluate on independent samples, without `oversample` and `distinct`.
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts sampled together.
 
@@ -68,22 +67,29 @@ def sample_responses(
     >>> len(sample_responses(student, ["Hi"], n=3, max_new_tokens=4)["responses"][0])
     3
     """
-    _check_settings(n, temperature, top_p, max_new_tokens, pool)
+    _check_settings(n, temperature, top_p, max_new_tokens, oversample)
     table = load_prompts(prompts)
     prompt_ids = [encode_chat(student.tokenizer, text) for text in table["prompt"]]
-    check_room(student, prompt_ids, max_new_tokens)
+    check_context(student, prompt_ids, max_new_tokens)
     options = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
 
     def work(piece: Sequence[int]) -> list[dict[str, Any]]:
-        numbers = [list(range(pool or n)) for _ in piece]
+        numbers = [list(range(oversample or n)) for _ in piece]
         drawn = _draw(student, table, prompt_ids, piece, numbers, seed, options)
         if distinct:
             _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options)
-        chosen = [pick_diverse([r["text"] for r in row], n) if pool else range(n) for row in drawn]
+        chosen = [pick_diverse([r["text"] for r in row], n) if oversample else range(n) for row in drawn]
         return [_entry([row[k] for k in keep]) for row, keep in zip(drawn, chosen, strict=True)]
 
-    settings = {**options, "n": n, "seed": seed, "distinct": distinct, "pool": pool, "student": student.describe()}
-    settings["prompts"] = hashlib.sha256(repr((list(table["prompt"]), prompt_ids)).encode()).hexdigest()[:16]
+    settings = {
+        **options,
+        "n": n,
+        "seed": seed,
+        "distinct": distinct,
+        "oversample": oversample,
+        "student": student.describe(),
+    }
+    settings["prompts"] = fingerprint(list(table["prompt"]), prompt_ids)
     rows = in_shards(range(len(table)), work, stage="sample", settings=settings, folder=folder, shard_size=shard_size)
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     columns["response_tokenizer"] = [student.tokenizer_hash()] * len(rows)
@@ -107,13 +113,13 @@ def pick_diverse(texts: Sequence[str], n: int) -> list[int]:
     return sorted(kept)
 
 
-def noise(seed: int, prompt: str, number: int, count: int) -> np.ndarray:
+def random_stream(seed: int, prompt: str, number: int, count: int) -> np.ndarray:
     """`count` uniform numbers in [0, 1) that belong to one response: counter-based (Philox), keyed by all three."""
     key = hashlib.blake2b(f"{seed}\0{number}\0{prompt}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))).random(count)
 
 
-def check_room(model: LanguageModel, prompt_ids: Sequence[Sequence[int]], new_tokens: int) -> None:
+def check_context(model: LanguageModel, prompt_ids: Sequence[Sequence[int]], new_tokens: int) -> None:
     """ValueError naming the first row whose prompt and answer do not fit into the model's context."""
     for row, ids in enumerate(prompt_ids):
         if len(ids) + new_tokens > model.max_length:
@@ -127,14 +133,15 @@ def _draw(student, table, prompt_ids, piece, numbers, seed, options) -> list[lis
     """Responses of the given numbers for each prompt of a piece."""
     count = options["max_new_tokens"]
     uniforms = [
-        np.stack([noise(seed, table[row]["prompt"], k, count) for k in wanted])
+        np.stack([random_stream(seed, table[row]["prompt"], k, count) for k in wanted])
         for row, wanted in zip(piece, numbers, strict=True)
         if wanted
     ]
     rows = [row for row, wanted in zip(piece, numbers, strict=True) if wanted]
-    found = iter(generate_rows(student.model, student.tokenizer, [prompt_ids[r] for r in rows], uniforms, **options))
+    ids = [prompt_ids[row] for row in rows]
+    sampled = iter(generate_rows(student.model, student.tokenizer, ids, uniforms, **options))
     stops = stop_ids(student.model, student.tokenizer)
-    return [[_response(student.tokenizer, ids, stops) for ids in next(found)] if w else [] for w in numbers]
+    return [[_response(student.tokenizer, ids, stops) for ids in next(sampled)] if w else [] for w in numbers]
 
 
 def _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options) -> None:
@@ -147,10 +154,10 @@ def _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options) 
         numbers = [list(range(u, u + len(m))) for u, m in zip(used, missing, strict=True)]
         for k, more in enumerate(_draw(student, table, prompt_ids, piece, numbers, seed, options)):
             used[k] += len(more)
-            missing[k] = [at for at, response in zip(missing[k], more, strict=True) if _place(drawn[k], at, response)]
+            missing[k] = [at for at, response in zip(missing[k], more, strict=True) if _replace(drawn[k], at, response)]
 
 
-def _place(row: list[dict[str, Any]], at: int, response: dict[str, Any]) -> bool:
+def _replace(row: list[dict[str, Any]], at: int, response: dict[str, Any]) -> bool:
     """Put a response into its row; whether its text stands elsewhere in the row still."""
     row[at] = response
     return any(other["text"] == response["text"] for k, other in enumerate(row) if k != at)
@@ -174,7 +181,7 @@ def _entry(row: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: int, pool: int | None) -> None:
+def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: int, oversample: int | None) -> None:
     if n < 2:
         raise ValueError(f"n must be at least 2 (a ranking needs two responses), got {n}")
     if not 0 < temperature < float("inf"):
@@ -183,5 +190,5 @@ def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: in
         raise ValueError(f"top_p must lie in (0, 1], got {top_p}")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    if pool is not None and pool < n:
-        raise ValueError(f"pool must be at least n = {n}, got {pool}")
+    if oversample is not None and oversample < n:
+        raise ValueError(f"oversample must be at least n = {n}, got {oversample}")

@@ -1,11 +1,10 @@
-"""Sweeps over cached columns: does mixing in the selection probability bring the ranking nearer to a reference?
+"""Does mixing in the selection probability bring the ranking nearer to a reference? A sweep over alpha.
 
 No function here calls a model. Everything works on a candidates table with `teacher_reward` and `selection_prob`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import kendalltau
 
 from padlab.candidates import check_candidates
-from padlab.phases.selection import calibrate
-from padlab.study.agreement import Estimate, estimate, top1
+from padlab.rankings.calibration import calibrate
+from padlab.rankings.metrics import kendall_tau, ndcg, top1
+from padlab.rankings.uncertainty import Interval, mean_interval
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-METRICS = ("kendall_tau", "top1", "ndcg")
+METRICS = {"kendall_tau": kendall_tau, "top1": top1, "ndcg": ndcg}
 FOLDS = 5
 
 
@@ -38,15 +37,15 @@ class AlphaSweep:
     alphas: tuple[float, ...]
     per_prompt: dict[str, Float[np.ndarray, "alphas prompts"]]
 
-    def estimates(self, metric: str = "kendall_tau") -> list[Estimate]:
+    def intervals(self, metric: str = "kendall_tau") -> list[Interval]:
         """Mean and 95 % interval over prompts at each alpha."""
-        return [estimate(values) for values in self.per_prompt[metric]]
+        return [mean_interval(values) for values in self.per_prompt[metric]]
 
     def best(self, metric: str = "kendall_tau") -> float:
         """The alpha with the highest mean; the lowest such alpha where several tie."""
         return self.alphas[int(np.nanmean(self.per_prompt[metric], axis=1).argmax())]
 
-    def gain(self, metric: str = "kendall_tau", over: float = 0.0, seed: int = 0) -> Estimate:
+    def gain(self, metric: str = "kendall_tau", over: float = 0.0, seed: int = 0) -> Interval:
         """What a chosen alpha gains over a fixed one, paired by prompt, without the luck of having chosen.
 
         The prompts are dealt into 5 folds; on each fold the alpha is the best of the other four.
@@ -66,13 +65,15 @@ class AlphaSweep:
         for part in range(min(FOLDS, values.shape[1])):
             chosen = np.nanmean(values[:, fold != part], axis=1).argmax()
             gains[fold == part] = (values[chosen] - values[self.alphas.index(over)])[fold == part]
-        return estimate(gains)
+        return mean_interval(gains)
 
     def __str__(self) -> str:
         lines = ["alpha  " + "".join(f"{m:28}" for m in self.per_prompt)]
-        columns = [self.estimates(m) for m in self.per_prompt]
+        columns = [self.intervals(m) for m in self.per_prompt]
         rows = zip(self.alphas, zip(*columns, strict=True), strict=True)
-        return "\n".join([*lines, *(f"{a:5.2f}  " + "".join(f"{e!s:28}" for e in found) for a, found in rows)])
+        return "\n".join(
+            [*lines, *(f"{a:5.2f}  " + "".join(f"{interval!s:28}" for interval in intervals) for a, intervals in rows)]
+        )
 
     __repr__ = __str__
 
@@ -96,9 +97,7 @@ def alpha_sweep(
             `selection_votes`, instead of averaging both.
 
     Returns:
-        AlphaSweep with kendall_tau (tau-b, -1 to 1), top1 (is the first choice one of the reference's best?), ndcg
-        (gain linear in the reference, scaled to 0 to 1 within each prompt; discount 1 / log2(1 + rank)). NaN where the
-        reference does not rank at all.
+        AlphaSweep with kendall_tau, top1 and ndcg per prompt, see `padlab.rankings.metrics`; NaN where undefined.
 
     Raises:
         ValueError: missing column, alphas out of range or not rising, a reference of another shape (row named).
@@ -108,36 +107,24 @@ def alpha_sweep(
         raise ValueError(f"alphas must rise within [0, 1], got {alphas}")
     needs = ["teacher_reward", "selection_prob", *([] if debias else ["selection_votes"])]
     table = check_candidates(candidates, [*needs, *([reference] if isinstance(reference, str) else [])])
-    wanted = _reference(table, reference)
-    found: dict[str, list[list[float]]] = {m: [[] for _ in alphas] for m in METRICS}
-    for entry, truth in zip(table, wanted, strict=True):
-        said = entry["selection_prob"] if debias else one_order(entry["selection_votes"])
+    values: dict[str, list[list[float]]] = {metric: [[] for _ in alphas] for metric in METRICS}
+    for entry, truth in zip(table, _reference_rows(table, reference), strict=True):
+        p_sel = entry["selection_prob"] if debias else one_order(entry["selection_votes"])
+        reward = torch.tensor(entry["teacher_reward"]).double()
         for k, alpha in enumerate(alphas):
-            score = calibrate(torch.tensor(entry["teacher_reward"]).double(), said, alpha, match_scale=match_scale)
-            for name, value in ranking_metrics(score.tolist(), truth).items():
-                found[name][k].append(value)
-    return AlphaSweep(alphas, {name: np.array(rows) for name, rows in found.items()})
+            scores = calibrate(reward, p_sel, alpha, match_scale=match_scale)
+            for metric, value in ranking_metrics(scores.tolist(), truth).items():
+                values[metric][k].append(value)
+    return AlphaSweep(alphas, {metric: np.array(rows) for metric, rows in values.items()})
 
 
-def ranking_metrics(score: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
-    """kendall_tau, top1 and ndcg of scores against a reference (higher is better in both); see `alpha_sweep`.
+def ranking_metrics(scores: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
+    """kendall_tau, top1 and ndcg of n scores against a reference (higher is better in both); NaN where undefined.
 
     >>> ranking_metrics([3.0, 2.0, 1.0], [5.0, 4.0, 0.0])
     {'kendall_tau': 1.0, 'top1': 1.0, 'ndcg': 1.0}
     """
-    score, reference = np.asarray(score, float), np.asarray(reference, float)
-    spread = reference.max() - reference.min()
-    if spread == 0:
-        return dict.fromkeys(METRICS, math.nan)
-    gain = (reference - reference.min()) / spread
-    discount = 1 / np.log2(2 + np.arange(len(score)))
-    reached = (np.array([gain[score == score[i]].mean() for i in np.argsort(-score)]) * discount).sum()
-    tau = kendalltau(score, reference).statistic if len(set(score)) > 1 else 0.0
-    return {
-        "kendall_tau": float(tau),
-        "top1": top1(score, reference),
-        "ndcg": float(reached / (np.sort(gain)[::-1] * discount).sum()),
-    }
+    return {name: float(metric(scores, reference)) for name, metric in METRICS.items()}
 
 
 def one_order(votes: Sequence[Sequence[float]]) -> list[float]:
@@ -149,34 +136,17 @@ def one_order(votes: Sequence[Sequence[float]]) -> list[float]:
     >>> one_order([[0.5, 0.9], [0.9, 0.5]])
     [0.9, 0.1]
     """
-    v = np.asarray(votes, float)
-    n = len(v)
+    first_wins = np.asarray(votes, float)
+    n = len(first_wins)
     if n == 1:
         return [1.0]
-    if not np.allclose(np.diag(v), 0.5):
+    if not np.allclose(np.diag(first_wins), 0.5):
         raise ValueError("selection_votes are not pairwise ones (diagonal 0.5): ask again with method='pairwise'")
-    beats = np.triu(v, 1) + np.tril(1 - v.T, -1)
+    beats = np.triu(first_wins, 1) + np.tril(1 - first_wins.T, -1)
     return [round(float(p), 12) for p in 2 / n * beats.sum(1) / (n - 1)]
 
 
-def calibration_error(confidence: Sequence[float], correct: Sequence[float], bins: int = 10) -> float:
-    """Expected calibration error: mean over choices of |share right - mean confidence| of their bin, 0 to 1.
-
-    Args:
-        confidence: M probabilities given to the choices made.
-        correct: M values, 1 where that choice was right, else 0.
-        bins: bins of equal width over 0 to 1.
-
-    >>> calibration_error([0.9, 0.9], [1, 0])
-    0.4
-    """
-    confidence, correct = np.asarray(confidence, float), np.asarray(correct, float)
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs((correct - confidence)[place == b].sum()) for b in set(place.tolist())]
-    return float(sum(gaps) / len(confidence))
-
-
-def _reference(table: Dataset, reference: str | Sequence[Sequence[float]]) -> list[list[float]]:
+def _reference_rows(table: Dataset, reference: str | Sequence[Sequence[float]]) -> list[list[float]]:
     rows: list[Any] = list(table[reference]) if isinstance(reference, str) else [list(r) for r in reference]
     if len(rows) != len(table):
         raise ValueError(f"reference has {len(rows)} rows for {len(table)} prompts")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,8 @@ from scipy.stats import binomtest
 
 from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
 from padlab.lm.models import LanguageModel
-from padlab.phases.selection import add_selection_probs
 from padlab.phases.multiple_choice import LETTERS, letter_tokens
+from padlab.phases.selection import add_selection_probs
 
 PROBE = (  # question, right answer; another question's answer is the wrong one
     ("What colour is the sky on a clear day?", "On a clear day the sky is blue."),
@@ -209,12 +208,3 @@ def _memory(memory: dict[str, float], n: int, prompt: int, response: int, lora: 
     if free is not None and free < memory["gb_training"]:
         return Finding("memory", "problem", f"{text}; only {free:.1f} GB are free on the GPU")
     return Finding("memory", "ok", text)
-
-
-def pair_notes(teacher: LanguageModel, student: LanguageModel) -> Sequence[Finding]:
-    """What matters when the two are used together."""
-    same = teacher.tokenizer_hash() == student.tokenizer_hash()
-    how = (
-        "sampled ids are scored as they are" if same else "text is re-tokenized for the teacher, which is fine for PAD"
-    )
-    return (Finding("pair", "ok", f"{'same' if same else 'different'} tokenizers: {how}"),)

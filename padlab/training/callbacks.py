@@ -1,4 +1,4 @@
-"""What a training run shows and leaves: one progress line, and checkpoints that say when they are whole."""
+"""Callbacks of a training run: one progress line, and a marker in every checkpoint that was written completely."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from padlab.runs import progress
+from padlab.progress import progress
 
 MARKER = "complete"  # written into a checkpoint when everything in it is on disk
 
 
 def last_complete(folder: str | Path | None) -> str | None:
     """The newest checkpoint in a folder whose writing was finished, or None."""
-    found = Path(folder).glob("checkpoint-*") if folder else []
-    whole = [path for path in found if (path / MARKER).exists()]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+    checkpoints = Path(folder).glob("checkpoint-*") if folder else []
+    complete = [path for path in checkpoints if (path / MARKER).exists()]
+    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
 
 
 class Progress(TrainerCallback):

@@ -9,38 +9,40 @@ import torch
 from torch import Tensor
 
 from padlab.candidates import check_candidates
+from padlab.lm.encoding import candidate_ids
 from padlab.lm.fast.packing import make_batch
 from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
-from padlab.phases.selection import calibrate
-from padlab.phases.rewards import candidate_ids
+from padlab.rankings.calibration import calibrate
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from padlab.training.config import PADConfig
 
-def training_examples(student: LanguageModel, candidates: Dataset, settings: Any) -> list[dict[str, Any]]:
+
+def training_examples(student: LanguageModel, candidates: Dataset, config: PADConfig) -> list[dict[str, Any]]:
     """Per prompt: token ids as the student sees them, and the teacher's scores (beta x calibrated reward).
 
     Args:
         student: before training; for loss "dpo" its log-probabilities are the reference.
         candidates: table with `teacher_reward`, and `selection_prob` if alpha > 0.
-        settings: a `PADConfig`.
+        config: alpha, beta, match_scale and loss decide.
 
     Raises:
         ValueError: a column is missing, or holds a number that is not finite (row named).
     """
-    needs = ("teacher_reward", "selection_prob") if settings.alpha > 0 else ("teacher_reward",)
+    needs = ("teacher_reward", "selection_prob") if config.alpha > 0 else ("teacher_reward",)
     candidates = check_candidates(candidates, needs)
     prompt_ids, response_ids = candidate_ids(student, candidates)
     examples = []
     for row, entry in enumerate(candidates):
-        chosen = entry["selection_prob"] if settings.alpha > 0 else None
+        selection_prob = entry["selection_prob"] if config.alpha > 0 else None
         reward = torch.tensor(entry["teacher_reward"])
-        scores = settings.beta * calibrate(reward, chosen, settings.alpha, match_scale=settings.match_scale)
+        scores = config.beta * calibrate(reward, selection_prob, config.alpha, match_scale=config.match_scale)
         ids = {"prompt_ids": prompt_ids[row], "response_ids": response_ids[row]}
         examples.append({**ids, "teacher_scores": scores.tolist()})
-    if settings.loss == "dpo":
+    if config.loss == "dpo":
         for example, row in zip(examples, score_ids(student.model, prompt_ids, response_ids), strict=True):
             example["reference"] = [sum(logps) for logps in row]
     return examples

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,16 +16,19 @@ from torch import Tensor
 
 from padlab.rankings.losses import dpo_loss, ppd_loss, sft_loss, simpo_loss, vpd_loss
 
+if TYPE_CHECKING:
+    from padlab.training.config import PADConfig
+
 Grid = Float[Tensor, "prompts items"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """What is known of a batch of prompts with up to n responses each; 0 where a prompt has fewer.
 
     Args:
         rewards: the student's mean token log-probabilities, nats/token, with gradient.
-        teacher: the teacher's scores, beta x calibrated reward.
+        teacher_scores: beta x the teacher's calibrated reward.
         exists: which responses there are.
         lengths: tokens per response.
         reference: sums of the student's token log-probabilities before training, nats (only "dpo" needs them).
@@ -33,19 +36,19 @@ class Scored:
     """
 
     rewards: Grid
-    teacher: Grid
+    teacher_scores: Grid
     exists: Bool[Tensor, "prompts items"]
     lengths: Grid
     reference: Grid | None = None
     kl: Grid | None = None
 
 
-def prompt_losses(scored: Scored, settings: Any) -> Float[Tensor, " prompts"]:
+def prompt_losses(scored: Scored, config: PADConfig) -> Float[Tensor, " prompts"]:
     """The loss of each prompt.
 
     Args:
         scored: the batch.
-        settings: a `PADConfig`; `loss` chooses:
+        config: `loss` chooses:
             "ppd", "vpd": over the distributions of rankings.
             "sft": minus the mean reward of all responses, i.e. imitating them (sequence-level distillation, where
                 the teacher wrote them).
@@ -53,56 +56,53 @@ def prompt_losses(scored: Scored, settings: Any) -> Float[Tensor, " prompts"]:
             "dpo", "simpo": the teacher's best response against its worst; SimPO without a reference.
             `token_kd` > 0 adds so much of "token_kd" to any of them.
     """
-    losses = _LOSSES[settings.loss](scored, settings)
-    return losses + settings.token_kd * _token_kd(scored, settings) if settings.token_kd else losses
+    losses = _LOSSES[config.loss](scored, config)
+    return losses + config.token_kd * _token_kd(scored, config) if config.token_kd else losses
 
 
-def student_scores(scored: Scored, settings: Any) -> Grid:
-    """beta x the student's rewards, means or sums of its token log-probabilities."""
-    return settings.beta * (scored.rewards * scored.lengths if settings.reward_reduction == "sum" else scored.rewards)
+def student_scores(scored: Scored, config: PADConfig) -> Grid:
+    """beta x the student's rewards: means of its token log-probabilities, or sums without length normalization."""
+    return config.beta * (scored.rewards if config.length_normalize else scored.rewards * scored.lengths)
 
 
-def best_and_worst(scored: Scored) -> tuple[Tensor, Tensor]:
-    """Places of the response that the teacher likes best, and least; ties go to the lower number."""
-    best = scored.teacher.masked_fill(~scored.exists, -torch.inf).argmax(-1)
-    worst = scored.teacher.masked_fill(~scored.exists, torch.inf).argmin(-1)
-    return best, worst
+def chosen_and_rejected(scored: Scored, values: Grid) -> tuple[Tensor, Tensor]:
+    """The values of the response that the teacher likes best, and least; ties go to the lower number."""
+    best = scored.teacher_scores.masked_fill(~scored.exists, -torch.inf).argmax(-1, keepdim=True)
+    worst = scored.teacher_scores.masked_fill(~scored.exists, torch.inf).argmin(-1, keepdim=True)
+    return values.gather(-1, best).squeeze(-1), values.gather(-1, worst).squeeze(-1)
 
 
-def _ppd(s: Scored, settings: Any) -> Tensor:
-    return ppd_loss(student_scores(s, settings), s.teacher, settings.divergence, mask=s.exists, reduction="none")
+def _ppd(s: Scored, config: PADConfig) -> Tensor:
+    return ppd_loss(student_scores(s, config), s.teacher_scores, config.divergence, mask=s.exists, reduction="none")
 
 
-def _vpd(s: Scored, settings: Any) -> Tensor:
-    return vpd_loss(student_scores(s, settings), s.teacher, mask=s.exists, reduction="none")
+def _vpd(s: Scored, config: PADConfig) -> Tensor:
+    return vpd_loss(student_scores(s, config), s.teacher_scores, mask=s.exists, reduction="none")
 
 
-def _sft(s: Scored, settings: Any) -> Tensor:
-    return _mean(sft_loss(s.rewards, reduction="none"), s.exists)
+def _sft(s: Scored, config: PADConfig) -> Tensor:
+    return _mean_over_responses(sft_loss(s.rewards, reduction="none"), s.exists)
 
 
-def _token_kd(s: Scored, settings: Any) -> Tensor:
-    return _mean(s.kl, s.exists)
+def _token_kd(s: Scored, config: PADConfig) -> Tensor:
+    return _mean_over_responses(s.kl, s.exists)
 
 
-def _dpo(s: Scored, settings: Any) -> Tensor:
-    chosen, rejected = _pair(s, s.rewards * s.lengths)
-    return dpo_loss(chosen, rejected, *_pair(s, s.reference), beta=settings.dpo_beta, reduction="none")
+def _dpo(s: Scored, config: PADConfig) -> Tensor:
+    policy = chosen_and_rejected(s, s.rewards * s.lengths)
+    return dpo_loss(*policy, *chosen_and_rejected(s, s.reference), beta=config.dpo_beta, reduction="none")
 
 
-def _simpo(s: Scored, settings: Any) -> Tensor:
-    return simpo_loss(*_pair(s, s.rewards), settings.simpo_beta, settings.simpo_gamma, reduction="none")
+def _simpo(s: Scored, config: PADConfig) -> Tensor:
+    pair = chosen_and_rejected(s, s.rewards)
+    return simpo_loss(*pair, config.simpo_beta, config.simpo_gamma, reduction="none")
 
 
-def _pair(s: Scored, values: Tensor) -> tuple[Tensor, ...]:
-    return tuple(values.gather(-1, place[:, None]).squeeze(-1) for place in best_and_worst(s))
-
-
-def _mean(values: Tensor, exists: Tensor) -> Tensor:
+def _mean_over_responses(values: Tensor, exists: Tensor) -> Tensor:
     return (values * exists).sum(-1) / exists.sum(-1)
 
 
-_LOSSES: dict[str, Callable[[Scored, Any], Tensor]] = {
+_LOSSES: dict[str, Callable[[Scored, PADConfig], Tensor]] = {
     "ppd": _ppd,
     "vpd": _vpd,
     "sft": _sft,

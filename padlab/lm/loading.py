@@ -1,0 +1,201 @@
+"""Loading models by Hub id, folder or GGUF file, and the two models of a preset."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from padlab.bundled import bundled
+from padlab.lm.adapters import with_adapter
+from padlab.lm.embedded import embedded_path, load_gguf
+from padlab.lm.models import LanguageModel
+from padlab.lm.presets import Preset, get_preset
+from padlab.lm.pruning import prune_depth
+from padlab.lm.tiny import tiny_model, tiny_tokenizer
+from padlab.worlds import toy
+
+
+class Pair(NamedTuple):
+    """The two models of a distillation, always in this order."""
+
+    student: LanguageModel
+    teacher: LanguageModel
+
+
+def load_model(
+    spec: str | os.PathLike, *, dtype: str | torch.dtype | None = None, device: str | None = None, **options: Any
+) -> LanguageModel:
+    """Load a language model.
+
+    Args:
+        spec: "embedded" (SmolLM2-135M-Instruct, no Hub needed), a Hub id ("org/name", "org/name@revision"), a local
+            folder (also one written by `LanguageModel.save`, adapters included), or a .gguf file.
+        dtype: weights' type; default float32 on a CPU and bfloat16 on a GPU. Log-probabilities are float32 anyway.
+        device: default "cuda" when there is one, else "cpu".
+        options: passed on to transformers' `from_pretrained`.
+
+    Raises:
+        RuntimeError: nothing can be loaded from there; the message says what was tried.
+        ValueError: the model is not a causal language model.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
+    spec = str(spec)
+    path = Path(spec).expanduser()
+    name, revision = path.name, None  # names such as Qwen2.5-0.5B keep their dots
+    if spec == "embedded":
+        model, tokenizer = _load(embedded_path(), dtype, {})
+        name = "SmolLM2-135M-Instruct"
+    elif path.suffix == ".gguf":
+        if not path.is_file():
+            raise RuntimeError(f"no such GGUF file: {path}")
+        model, tokenizer = load_gguf(path, dtype)
+        name = path.stem
+    elif path.is_dir():
+        model, tokenizer = _load(path, dtype, options)
+    else:
+        where, _, revision = spec.partition("@")
+        model, tokenizer = _load(where, dtype, {**options, **({"revision": revision} if revision else {})})
+    return LanguageModel(model.to(device).eval(), tokenizer, name, spec)
+
+
+def load_pair(preset: str = "pruned", *, dtype: str | None = None, device: str | None = None) -> Pair:
+    """Student and teacher of a preset: a name in `padlab.PRESETS`, such as "tiny", "pruned", "classroom".
+
+    Both know what their preset knows: `add_selection_probs(table, teacher)` asks the question that this teacher was
+    trained to read, and `distill(student, table)` trains with the preset's settings.
+
+    Args:
+        preset: see `padlab.PRESETS` for models, settings and where the settings come from. The teacher of "pruned" has
+            padlab's judge adapter, which answers selection questions and nothing else. "toy" and "toy-aligned" are
+            small models of a closed world with a known truth (`padlab.worlds.toy`).
+        dtype, device: as in `load_model`.
+
+    >>> student, teacher = load_pair("tiny")
+    >>> teacher.tokenizer_hash() == student.tokenizer_hash()
+    False
+    """
+    chosen = get_preset(preset)
+    student, teacher = _models_of(chosen, dtype, device)
+    question = toy.question if chosen.name.startswith("toy") else None
+    return Pair(replace(student, training=chosen.training()), replace(teacher, question=question))
+
+
+def with_judge(model: LanguageModel, folder: str | os.PathLike | None) -> LanguageModel:
+    """The same model with an adapter that answers its selection questions; rewards and samples stay the model's own.
+
+    Args:
+        model: the teacher.
+        folder: a peft adapter made for this model (e.g. by `padlab.prepare_judge`); None takes a judge away.
+
+    Raises:
+        ValueError: the adapter was made for another model.
+
+    >>> with_judge(load_pair("tiny").teacher, None).judge_hash()
+    'none'
+    """
+    return replace(model, judge=None if folder is None else with_adapter(model.model, folder))
+
+
+def prune_blocks(teacher: LanguageModel, keep_blocks: int) -> LanguageModel:
+    """A student made of the teacher by leaving out the transformer blocks of lowest measured influence."""
+    model, removed = prune_depth(teacher.model, teacher.tokenizer, keep_blocks)
+    name = f"{teacher.name}, {keep_blocks} of {keep_blocks + len(removed)} blocks"
+    return LanguageModel(model, teacher.tokenizer, name, f"{teacher.source} without blocks {removed}")
+
+
+def _models_of(preset: Preset, dtype: str | None, device: str | None) -> Pair:
+    if preset.name == "tiny":
+        return Pair(*(_tiny(role, blocks, seed) for role, blocks, seed in (("student", 2, 2), ("teacher", 3, 1))))
+    if preset.name.startswith("toy"):
+        folders = [bundled(f"toy/{name}") for name in (preset.student, preset.teacher)]
+        models = [load_model(folder, dtype=dtype or "float32", device=device) for folder in folders]
+        return Pair(*(replace(m, source=m.name) for m in models))  # the folder differs from machine to machine
+    teacher = load_model(preset.teacher, dtype=dtype, device=device)
+    if preset.keep_blocks:
+        return Pair(prune_blocks(teacher, preset.keep_blocks), with_judge(teacher, bundled("judge")))
+    return Pair(load_model(preset.student, dtype=dtype, device=device), teacher)
+
+
+def _tiny(role: str, blocks: int, seed: int) -> LanguageModel:
+    tokenizer = tiny_tokenizer(role)
+    return LanguageModel(tiny_model(tokenizer, blocks, seed), tokenizer, f"tiny {role}", "tiny")
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """No bars while weights load: they would fill notebooks, and a second of loading needs none."""
+    enabled = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers.utils.logging.enable_progress_bar()
+
+
+@_no_progress_bars()
+def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tuple[Any, Any]:
+    """(model, tokenizer) from a folder or the Hub, with errors that say what to do."""
+    options = {"trust_remote_code": False, "use_safetensors": True, **options}
+    for_tokenizer = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
+    try:
+        if (Path(where) / "adapter_config.json").exists():
+            model = with_adapter(_base_of(Path(where), dtype, options), where)
+        else:
+            loaded = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **options)
+            model = _check_complete(*loaded)
+        tokenizer = AutoTokenizer.from_pretrained(where, **for_tokenizer)
+    except SafetensorError as error:
+        raise RuntimeError(f"a weights file of {where} is damaged ({error}); download or save it again") from error
+    except ValueError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"{where} is no causal language model with tokenizer that can be loaded: {first}") from error
+    except OSError as error:
+        raise RuntimeError(_not_loadable(where, str(error).strip().splitlines()[0])) from error
+    return model, tokenizer
+
+
+def _not_loadable(where: str | Path, reason: str) -> str:
+    if Path(where).is_dir():
+        return (
+            f"cannot load the folder {where}: {reason}\nIt needs config.json, weights as safetensors (no pickle) and a "
+            "tokenizer; save_pretrained of model and tokenizer writes them."
+        )
+    return (
+        f"cannot load {where}: {reason}\nIt is neither a local folder nor in the local Hub cache, and the Hub could "
+        "not be reached or does not have it (or it is gated: huggingface-cli login). Without a Hub use "
+        "padlab.load_pair('pruned'), a local folder or a .gguf file."
+    )
+
+
+def _base_of(adapter: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+    """The model that an adapter's configuration names."""
+    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise RuntimeError(
+            f"the adapter in {adapter} does not say which model it belongs to (one made in memory, e.g. by pruning). "
+            "Make that model again and put the adapter on it: padlab.lm.adapters.with_adapter(base.model, folder)"
+        )
+    return _load(base, dtype, options)[0]
+
+
+def _check_complete(model: Any, report: dict[str, Any]) -> Any:
+    """The model, if its weights were all there and it is one that writes text."""
+    kind = (getattr(model.config, "architectures", None) or [""])[0]
+    if kind.endswith(("ForSequenceClassification", "ForTokenClassification")):
+        raise ValueError(f"it holds a {kind}, which does not write text")
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{len(missing)} of its weights are missing ({', '.join(missing[:3])}, ...)")
+    return model
