@@ -1,29 +1,30 @@
-"""Checks that every entry of the rankings room shares: finite scores, sane masks, equal items."""
+"""Input checks that all functions on rankings share: finite scores, valid masks, same items, matching shapes."""
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.distributions import constraints
 
-FILLER = -1e30  # stands for log 0 where the arithmetic must stay finite
+FILLER = -1e30  # used in place of log 0 = -inf, so that 0 * log 0 and its gradient are 0 and not NaN
 
 
 def working_dtype(device: torch.device) -> torch.dtype:
-    """float64 for the score arithmetic, float32 on devices that have no float64 (Apple's mps)."""
+    """float64 for the arithmetic on scores; float32 on devices that have no float64 (Apple's mps)."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def check_scores(
     scores: Float[Tensor, "*batch items"] | list, mask: Shaped[Tensor, "..."] | None = None, finite: bool = True
 ) -> tuple[Float[Tensor, "*batch items"], Bool[Tensor, "*batch items"] | None]:
-    """Scores as a floating tensor with the absent items set to 0, and the mask in the same shape.
+    """Scores as a floating-point tensor with absent items set to 0, and the mask in the same shape.
 
     Args:
-        scores: batch shape x n, beta * reward, finite wherever the item exists.
-        mask: True where the item exists; None means that all do. Broadcast to the scores.
-        finite: look for NaN and infinities (this reads the values back from the device).
+        scores: batch shape x n, beta * reward (nats), finite wherever the item exists.
+        mask: True where the item exists; None means that all do. It is broadcast to the shape of the scores.
+        finite: check for NaN and infinities (on a GPU this waits for the values).
     Raises:
-        ValueError: no item, a row without items, or a score that is not finite, naming row and item.
+        ValueError: no items, a mask of another shape or dtype, a row without items, or a score that is not finite
+            (row and item are named).
     """
     scores = scores if isinstance(scores, Tensor) else torch.as_tensor(scores)
     if not scores.is_floating_point():
@@ -47,26 +48,55 @@ def _check_mask(mask: Tensor, scores: Tensor) -> Tensor:
     except RuntimeError:
         message = f"mask has shape {tuple(mask.shape)}, scores have {tuple(scores.shape)}: they must match"
         raise ValueError(message) from None
-    empty = ~mask.any(-1)
-    if empty.any():
-        raise ValueError(f"{_name_row(empty.nonzero()[0])} has no item at all: drop it, or set mask to True somewhere")
+    empty_rows = ~mask.any(-1)
+    if empty_rows.any():
+        row = _row_name(empty_rows.nonzero()[0])
+        raise ValueError(f"{row} has no item at all: remove that row, or set mask to True where an item exists")
     return mask
 
 
 def _check_finite(scores: Tensor) -> None:
-    bad = ~torch.isfinite(scores)
-    if not bad.any():
+    not_finite = ~torch.isfinite(scores)
+    if not not_finite.any():
         return
-    place = bad.nonzero()[0]
+    index = not_finite.nonzero()[0]
     raise ValueError(
-        f"{_name_row(place[:-1])}, item {int(place[-1])} has the score {scores[tuple(place)].item()}: scores must be "
-        f"finite ({int(bad.sum())} are not). Drop that response, or mark it absent with mask (True = the item exists)"
+        f"{_row_name(index[:-1])}, item {int(index[-1])} has the score {scores[tuple(index)].item()}: scores must be "
+        f"finite ({int(not_finite.sum())} are not). Remove that response, or mark it absent with mask (True = the item "
+        "exists)"
     )
 
 
-def _name_row(place: Tensor) -> str:
-    index = place.tolist()
-    return f"row {index[0] if len(index) == 1 else tuple(index) if index else 0} (prompt)"
+def _row_name(index: Tensor) -> str:
+    numbers = index.tolist()
+    return f"row {numbers[0] if len(numbers) == 1 else tuple(numbers) or 0} (prompt)"
+
+
+def check_same_shape(**tensors: Tensor) -> None:
+    """Check that tensors which belong together have one shape; otherwise torch might broadcast them silently.
+
+    Raises:
+        ValueError: they differ; names and shapes are listed.
+
+    >>> check_same_shape(chosen=torch.zeros(3), rejected=torch.ones(3))
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            "shapes differ: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()) + "; they must be equal"
+        )
+
+
+def broadcast_batches(first: torch.Size, second: torch.Size) -> torch.Size:
+    """The common batch shape of two distributions, or of rankings and a distribution.
+
+    Raises:
+        ValueError: the two shapes do not broadcast.
+    """
+    try:
+        return torch.broadcast_shapes(first, second)
+    except RuntimeError:
+        raise ValueError(f"batch shapes {tuple(first)} and {tuple(second)} do not broadcast") from None
 
 
 def check_same_items(first_mask: Tensor | None, second_mask: Tensor | None, shape: torch.Size) -> Tensor | None:
@@ -77,18 +107,20 @@ def check_same_items(first_mask: Tensor | None, second_mask: Tensor | None, shap
     """
     if first_mask is None and second_mask is None:
         return None
-    full = [torch.ones((), dtype=torch.bool, device="cpu") if m is None else m for m in (first_mask, second_mask)]
-    device = next(m.device for m in (first_mask, second_mask) if m is not None)
-    first, second = (m.to(device).expand(shape) for m in full)
+    device = next(mask.device for mask in (first_mask, second_mask) if mask is not None)
+    all_exist = torch.ones((), dtype=torch.bool, device=device)
+    first, second = (
+        (all_exist if mask is None else mask).to(device).expand(shape) for mask in (first_mask, second_mask)
+    )
     different = (first != second).any(-1)
     if different.any():
-        row = _name_row(different.nonzero()[0])
+        row = _row_name(different.nonzero()[0])
         raise ValueError(f"{row}: the two distributions rank different items; give both the same mask")
     return first
 
 
 class Rankings(constraints.Constraint):
-    """Rows of different item numbers 0 .. n-1: whole rankings, or the first k of one."""
+    """Constraint on rankings: rows of distinct item indices 0 .. n-1, all n of them or the first k."""
 
     is_discrete = True
     event_dim = 1

@@ -1,6 +1,10 @@
-"""How far apart two distributions over rankings are: KL exact by subsets, Jensen-Shannon exact or estimated."""
+"""Divergences between distributions over rankings beyond plain enumeration: streamed, sampled, or summed over subsets.
 
-from math import log, perm
+`losses.jensen_shannon` is the readable form over all n! rankings at once. The functions here give the same numbers in
+little memory (streamed, n up to 10) or an unbiased estimate at any n.
+"""
+
+from math import factorial, log
 from typing import NamedTuple
 
 import torch
@@ -11,24 +15,58 @@ from torch.utils.checkpoint import checkpoint
 
 from padlab.rankings.checks import working_dtype
 from padlab.rankings.enumeration import check_enumerable, ranking_log_probs
-from padlab.rankings.plackett_luce import PlackettLuce, paired_rows
-from padlab.rankings.subsets import step_log_probs, subset_kl
+from padlab.rankings.plackett_luce import PlackettLuce, kl_divergence, paired_rows
+from padlab.rankings.subsets import step_log_probs
 
-AUTO_LIMIT = 8  # method "auto" enumerates up to 8! = 40,320 rankings
-CHUNK_RANKINGS = 2**18  # rows x rankings held at once (2 MiB per float64 tensor: stays in cache)
-CHECKPOINT_RANKINGS = 2**20  # above this, chunks are recomputed in the backward pass instead of kept
+AUTO_LIMIT = 8  # items: method "auto" is exact up to 8! = 40,320 rankings
+CHUNK_RANKINGS = 2**18  # rows x rankings processed at once (2 MiB per float64 tensor, fits a CPU cache)
+CHECKPOINT_RANKINGS = 2**20  # rows x rankings; above this, chunks are recomputed in the backward pass
 
 
 class Divergence(NamedTuple):
     """A divergence between two distributions over rankings.
 
-    value: nats, batch shape. standard_error: nats, batch shape, 0 where exact.
-    method: "exact" or "sampled".
+    Args:
+        value: nats, batch shape.
+        standard_error: nats, batch shape; 0 where exact.
+        method: "exact" or "sampled".
     """
 
     value: Float[Tensor, "*batch"]
     standard_error: Float[Tensor, "*batch"]
     method: str
+
+
+def is_large(distribution: PlackettLuce) -> bool:
+    """Whether the losses leave the enumeration of all rankings at once: n above 8, or over 2^20 rankings in the batch.
+
+    >>> is_large(PlackettLuce(torch.zeros(16, 4))), is_large(PlackettLuce(torch.zeros(9)))
+    (False, True)
+    """
+    rows, items = distribution.batch_shape.numel(), distribution.items
+    return items > AUTO_LIMIT or rows * factorial(items) > CHECKPOINT_RANKINGS
+
+
+def large_divergence(
+    student: PlackettLuce,
+    teacher: PlackettLuce,
+    divergence: str,
+    method: str,
+    num_samples: int,
+    generator: torch.Generator | None,
+) -> Float[Tensor, "*batch"]:
+    """The divergences of `ppd_loss` where `is_large`, in nats.
+
+    Args:
+        student, teacher: distributions over the same items, one batch shape.
+        divergence: "js", "forward_kl" = KL(teacher || student) or "reverse_kl" = KL(student || teacher).
+        method, num_samples, generator: for "js", see `js_divergence`. The KLs are always exact, n up to 20.
+    """
+    if divergence == "forward_kl":
+        return kl_divergence(teacher, student)
+    if divergence == "reverse_kl":
+        return kl_divergence(student, teacher)
+    return js_divergence(student, teacher, method, num_samples, generator).value
 
 
 def js_divergence(
@@ -44,7 +82,7 @@ def js_divergence(
         p, q: PlackettLuce, or score tensors, batch shape x n (beta * reward); batch shapes broadcast.
         method: "exact" enumerates (n up to 10), "sampled" estimates at any n, "auto" is exact up to n = 8.
         num_samples: draws per row for "sampled", half from P and half from Q (at least 4; odd numbers round up).
-        generator: source of the draws.
+        generator: random number generator of the draws.
     Returns:
         Divergence(value, standard_error, method). Gradients reach both p and q; the sampled gradient is
         unbiased (first derivatives only).
@@ -57,108 +95,71 @@ def js_divergence(
     p, q, rows = paired_rows(p, q)
     if method not in ("auto", "exact", "sampled"):
         raise ValueError(f"method is {method!r}: expected 'auto', 'exact' or 'sampled'")
-    if method == "exact" or (method == "auto" and p.items <= AUTO_LIMIT):
+    if method == "auto":
+        method = "exact" if p.items <= AUTO_LIMIT else "sampled"
+    if method == "exact":
         value = _exact_js(*rows)
-        return _divergence(p, q, value, torch.zeros_like(value), "exact")
-    return _divergence(p, q, *_sampled_js(p, q, num_samples, generator), "sampled")
-
-
-def js_lower_bound(
-    p: PlackettLuce | Float[Tensor, "..."], q: PlackettLuce | Float[Tensor, "..."], length: int
-) -> Float[Tensor, "*batch"]:
-    """JSD of the first `length` places, in nats: at most the JSD of the rankings, and equal at length n - 1.
-
-    What is forgotten cannot tell two distributions apart (data processing), so the bound rises with length.
-
-    Args:
-        p, q: PlackettLuce or scores, batch shape x n.
-        length: number k of leading items, 1 to n; n!/(n - k)! prefixes are enumerated.
-    Raises:
-        ValueError: length outside 1 .. n, or more prefixes than 10 items have rankings.
-    """
-    p, q, rows = paired_rows(p, q)
-    if not 1 <= length <= p.items:
-        raise ValueError(f"length is {length}: expected 1 to {p.items}, the number of items")
-    return _divergence(p, q, _exact_js(*rows, length), None, "exact").value
-
-
-def js_upper_bound(
-    p: PlackettLuce | Float[Tensor, "..."], q: PlackettLuce | Float[Tensor, "..."]
-) -> Float[Tensor, "*batch"]:
-    """min(ln 2, (KL(P || Q) + KL(Q || P)) / 4) in nats: at least the JSD (Lin 1991), in O(n 2^n).
-
-    Raises:
-        ValueError: n above 20, or different items.
-    """
-    p, q, (scores, others, mask) = paired_rows(p, q)
-    jeffreys = subset_kl(scores, others, mask) + subset_kl(others, scores, mask)
-    return _divergence(p, q, (jeffreys / 4).clamp(max=log(2)), None, "exact").value
-
-
-def _divergence(p: PlackettLuce, q: PlackettLuce, value: Tensor, error: Tensor | None, method: str) -> Divergence:
+        error = torch.zeros_like(value)
+    else:
+        value, error = _sampled_js(p, q, num_samples, generator)
     dtype = torch.promote_types(p.scores.dtype, q.scores.dtype)
-    value, error = (None if t is None else t.reshape(p.batch_shape).to(dtype) for t in (value, error))
-    return Divergence(value, error, method)
+    return Divergence(*(t.reshape(p.batch_shape).to(dtype) for t in (value, error)), method)
 
 
-def _gap(log_ratio: Tensor) -> Tensor:
-    """ln 2 minus the entropy of a coin with log-odds `log_ratio`: what one ranking adds to the JSD, per unit of M."""
+def _js_term(log_ratio: Tensor) -> Tensor:
+    """What a ranking with log Q/P = `log_ratio` adds to the JSD per unit of M: ln 2 - the entropy of (P, Q)/(P + Q)."""
     return log(2) + logsigmoid(-log_ratio) + log_ratio * torch.sigmoid(log_ratio)
 
 
-def _exact_js(scores: Tensor, others: Tensor, mask: Tensor | None, length: int | None = None) -> Tensor:
-    """JSD = sum_r M(r) gap(log Q(r)/P(r)) over all rankings, or all prefixes of `length` items; one value per row."""
-    items = scores.shape[-1]
-    check_enumerable(items, length)
-    length = items if length is None else length
-    recompute = torch.is_grad_enabled() and len(scores) * perm(items, length) > CHECKPOINT_RANKINGS
-    head = scores.new_zeros(len(scores))
-    return _stream(scores, others, mask, length, head, head, recompute)
+def _exact_js(p_scores: Tensor, q_scores: Tensor, mask: Tensor | None) -> Tensor:
+    """JSD = sum_r M(r) term(log Q(r)/P(r)) over all rankings; one value per row."""
+    rows, items = p_scores.shape
+    check_enumerable(items)
+    recompute = torch.is_grad_enabled() and rows * factorial(items) > CHECKPOINT_RANKINGS
+    nothing_drawn = p_scores.new_zeros(rows)  # log 1
+    return _stream(p_scores, q_scores, mask, nothing_drawn, nothing_drawn, recompute)
 
 
 def _stream(
-    scores: Tensor, others: Tensor, mask: Tensor | None, length: int, head: Tensor, other_head: Tensor, recompute: bool
+    p_scores: Tensor, q_scores: Tensor, mask: Tensor | None, p_head: Tensor, q_head: Tensor, recompute: bool
 ) -> Tensor:
-    """The share of the JSD of rankings that begin with items already taken out (log-probabilities `head`)."""
-    count = perm(scores.shape[-1], length)
+    """Part of the JSD from all rankings that begin with items drawn before, whose log-probabilities are p/q_head."""
+    count = factorial(p_scores.shape[-1])
     if count > CHUNK_RANKINGS:
-        return _stream_by_first_item(scores, others, mask, length, head, other_head, recompute)
-    at_once = max(1, CHUNK_RANKINGS // count)
-    columns = (scores, others, head, other_head, torch.ones_like(scores, dtype=torch.bool) if mask is None else mask)
+        return _stream_by_first_item(p_scores, q_scores, mask, p_head, q_head, recompute)
+    filled_mask = torch.ones_like(p_scores, dtype=torch.bool) if mask is None else mask
+    chunks = (t.split(max(1, CHUNK_RANKINGS // count)) for t in (p_scores, q_scores, filled_mask, p_head, q_head))
     parts = []
-    for s, o, h, oh, m in zip(*(t.split(at_once) for t in columns), strict=True):
-        chunk = (s, o, None if mask is None else m, length, h, oh)
+    for p_chunk, q_chunk, mask_chunk, *heads in zip(*chunks, strict=True):
+        chunk = (p_chunk, q_chunk, None if mask is None else mask_chunk, *heads)
         parts.append(checkpoint(_chunk_js, *chunk, use_reentrant=False) if recompute else _chunk_js(*chunk))
     return torch.cat(parts)
 
 
 def _stream_by_first_item(
-    scores: Tensor, others: Tensor, mask: Tensor | None, length: int, head: Tensor, other_head: Tensor, recompute: bool
+    p_scores: Tensor, q_scores: Tensor, mask: Tensor | None, p_head: Tensor, q_head: Tensor, recompute: bool
 ) -> Tensor:
-    items = scores.shape[-1]
-    everything = torch.arange(items, device=scores.device)[None]
-    first, other_first = (step_log_probs(t, mask, everything)[:, 0] for t in (scores, others))
-    total = torch.zeros_like(head)
+    items = p_scores.shape[-1]
+    members = torch.arange(items, device=p_scores.device)[None]
+    p_first, q_first = (step_log_probs(scores, mask, members)[:, 0] for scores in (p_scores, q_scores))
+    total = torch.zeros_like(p_head)
     for item in range(items):
-        rest = everything[0] != item
-        smaller = (scores[:, rest], others[:, rest], None if mask is None else mask[:, rest], length - 1)
-        total = total + _stream(*smaller, head + first[:, item], other_head + other_first[:, item], recompute)
+        rest = members[0] != item
+        remaining = (p_scores[:, rest], q_scores[:, rest], None if mask is None else mask[:, rest])
+        total = total + _stream(*remaining, p_head + p_first[:, item], q_head + q_first[:, item], recompute)
     return total
 
 
-def _chunk_js(
-    scores: Tensor, others: Tensor, mask: Tensor | None, length: int, head: Tensor, other_head: Tensor
-) -> Tensor:
-    log_p = head[:, None] + ranking_log_probs(scores, mask, length)
-    log_q = other_head[:, None] + ranking_log_probs(others, mask, length)
-    log_ratio = log_q - log_p
-    return ((log_p.exp() + log_q.exp()) * _gap(log_ratio)).sum(-1) / 2
+def _chunk_js(p_scores: Tensor, q_scores: Tensor, mask: Tensor | None, p_head: Tensor, q_head: Tensor) -> Tensor:
+    log_p = p_head[:, None] + ranking_log_probs(p_scores, mask)
+    log_q = q_head[:, None] + ranking_log_probs(q_scores, mask)
+    return ((log_p.exp() + log_q.exp()) * _js_term(log_q - log_p)).sum(-1) / 2
 
 
 def _sampled_js(
     p: PlackettLuce, q: PlackettLuce, num_samples: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Mean of gap(log Q/P), each in [0, ln 2], over pairs of draws, one from P and one from Q; and its error."""
+    """Mean of term(log Q/P), each in [0, ln 2], over pairs of draws, one from P and one from Q; standard error."""
     pairs = -(-num_samples // 2)
     if pairs < 2:
         raise ValueError(f"num_samples is {num_samples}: at least 4 draws are needed for a standard error")
@@ -166,25 +167,25 @@ def _sampled_js(
     p, q = (PlackettLuce(d.scores.to(dtype), d.mask, validate_args=False) for d in (p, q))
     draws = torch.stack([d.sample((pairs,), generator) for d in (p, q)], 1)  # pairs x 2 x batch x n
     log_p, log_q = p.log_prob(draws), q.log_prob(draws)
-    terms = _gap((log_q - log_p).detach())
+    terms = _js_term((log_q - log_p).detach())
     error = (terms.var(0).sum(0) / pairs).sqrt() / 2  # two strata of equal weight
-    slope = _sampled_slope(log_p, log_q) + _sampled_slope(log_q, log_p)
-    return terms.mean((0, 1)) + slope - slope.detach(), error
+    surrogate = _sampled_surrogate(log_p, log_q) + _sampled_surrogate(log_q, log_p)
+    return terms.mean((0, 1)) + surrogate - surrogate.detach(), error
 
 
-def _sampled_slope(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """A number whose gradient is the unbiased estimate of the JSD's gradient through P; its value means nothing.
+def _sampled_surrogate(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Has the unbiased estimate of the JSD's gradient through P as its gradient; its value has no meaning.
 
-    d JSD = E_M[w (1/2 log w - c) d log P] with w = P/M <= 2, for any c, since E_M[w d log P] = 0. Each pair's c
-    comes from the other pairs: that leaves the estimate unbiased and takes out the noise of draws that carry
-    no information.
+    d JSD = E_M[w (1/2 log w - c) d log P] with w = P/M <= 2, for any baseline c, since E_M[w d log P] = 0. The
+    baseline of each pair of draws comes from the other pairs. So the estimate stays unbiased and its variance falls,
+    above all where P and Q hardly overlap.
     """
     with torch.no_grad():
         log_w = log(2) + logsigmoid(log_p - log_q)
         w = log_w.exp()
         weight = w.square().sum(1)
         weighted = (w.square() * log_w / 2).sum(1)
-        others = (weight.sum(0) - weight).clamp(min=torch.finfo(w.dtype).tiny)
-        c = (weighted.sum(0) - weighted) / others
-        factor = w * (log_w / 2 - c[:, None])
+        others_weight = (weight.sum(0) - weight).clamp(min=torch.finfo(w.dtype).tiny)
+        baseline = (weighted.sum(0) - weighted) / others_weight
+        factor = w * (log_w / 2 - baseline[:, None])
     return (factor * log_p).mean((0, 1))

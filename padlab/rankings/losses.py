@@ -1,4 +1,8 @@
-"""What is minimised: VPD and PPD over rankings of n responses, and the baselines SFT, DPO, SimPO."""
+"""The losses: VPD and PPD over rankings of n responses (PAD, phase 3), and the baselines SFT, DPO and SimPO.
+
+Up to n = 8, PPD is written out over all n! rankings: log P, log Q, log M, and the mean of two KLs, see
+`jensen_shannon`. Larger n, streaming and estimates are in large_n.py.
+"""
 
 from math import log
 
@@ -7,13 +11,12 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from padlab.rankings.checks import working_dtype
-from padlab.rankings.large_n import js_divergence
-from padlab.rankings.enumeration import check_enumerable, ranking_log_probs
-from padlab.rankings.plackett_luce import PlackettLuce, kl_divergence
+from padlab.rankings.checks import check_same_shape
+from padlab.rankings.diagnostics import loss_diagnostics  # noqa: F401  (until the trainer imports it from there)
+from padlab.rankings.large_n import is_large, large_divergence
+from padlab.rankings.plackett_luce import PlackettLuce
 
 REDUCTIONS = ("mean", "sum", "none")
-DIVERGENCES = ("js", "forward_kl", "reverse_kl", "released")
 
 
 def vpd_loss(
@@ -22,24 +25,27 @@ def vpd_loss(
     mask: Shaped[Tensor, "..."] | None = None,
     reduction: str = "mean",
 ) -> Float[Tensor, "*out"]:
-    """Vanilla preference distillation: minus the student's log-probability of the teacher's ranking, in nats.
+    """Vanilla preference distillation: L = -log P(r*), in nats; P is the student's distribution over rankings.
+
+    r* is the teacher's ranking, its scores in descending order.
 
     Args:
         student_scores: prompts x n, beta * student reward (nats); paper: beta = 10.
-        teacher_scores: prompts x n; only their order counts. Equal scores rank the lower item number first:
-            the loss then depends on that choice (`loss_diagnostics` counts the ties).
+        teacher_scores: prompts x n; only their order counts. Of equal scores, the lower index is ranked first; the
+            loss then depends on that choice (`loss_diagnostics` counts the ties).
         mask: True where the response exists; None means that all do.
         reduction: "mean" over the prompts, "sum", or "none" for one loss per prompt.
     Returns:
-        At least 0. One response gives 0; student = teacher gives minus the log-probability of the mode, not 0.
+        At least 0. One response gives 0; student = teacher gives -log P of the most probable ranking, not 0.
     Raises:
         ValueError: a score that is not finite (row and item are named), shapes that differ, unknown reduction.
 
-    >>> vpd_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 1.0]]))  # ln 2: the student does not know
+    >>> vpd_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 1.0]]))  # ln 2: the student has no preference
     tensor(0.6931)
     """
     student, teacher = _distributions(student_scores, teacher_scores, mask)
-    return _reduce(-student.log_prob(teacher.mode), reduction)
+    teacher_ranking = teacher.mode
+    return _reduce(-student.log_prob(teacher_ranking), reduction)
 
 
 def ppd_loss(
@@ -52,18 +58,22 @@ def ppd_loss(
     num_samples: int = 4000,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "*out"]:
-    """Probabilistic preference distillation: a divergence between two distributions over rankings, in nats.
+    """Probabilistic preference distillation: L = JSD(P, Q), in nats, over all rankings of the responses.
+
+    JSD(P, Q) = 1/2 KL(P || M) + 1/2 KL(Q || M), M = (P + Q)/2. P is the student's Plackett-Luce distribution, Q the
+    teacher's.
 
     Args:
         student_scores: prompts x n, beta * student reward (nats); paper: beta = 10.
-        teacher_scores: prompts x n, beta * calibrated teacher reward. Gradients reach them too if they ask for it.
-        divergence: "js" (the paper's; 0 to ln 2), "forward_kl" = KL(teacher || student), "reverse_kl" =
-            KL(student || teacher), or "released", the form of the published code (see `released_divergence`).
+        teacher_scores: prompts x n, beta * calibrated teacher reward. Gradients reach them too if they require it.
+        divergence: "js" (the paper's; 0 to ln 2), "forward_kl" = KL(Q || P), "reverse_kl" = KL(P || Q), or
+            "released", the form of the published code (see `released_divergence`).
         mask: True where the response exists; None means that all do.
         reduction: "mean" over the prompts, "sum", or "none" for one loss per prompt.
         method, num_samples, generator: for "js", see `js_divergence`; n up to 8 is exact by default.
     Returns:
-        0 with gradient 0 where student = teacher (up to a shift of the scores) and where only one response exists.
+        At least 0. Student = teacher (up to a constant added to the scores) gives 0 with gradient 0, to rounding; so
+        does a single response.
     Raises:
         ValueError: a score that is not finite (row and item are named), shapes that differ, unknown names,
             n above 20 for a KL, above 10 for "released".
@@ -71,47 +81,74 @@ def ppd_loss(
     >>> ppd_loss(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[2.0, 1.0, 0.0]]))
     tensor(0.)
     """
-    student, teacher = _distributions(student_scores, teacher_scores, mask)
-    if divergence == "js":
-        losses = js_divergence(student, teacher, method, num_samples, generator).value
-    elif divergence == "forward_kl":
-        losses = kl_divergence(teacher, student)
-    elif divergence == "reverse_kl":
-        losses = kl_divergence(student, teacher)
-    elif divergence == "released":
-        losses = released_divergence(student, teacher)
-    else:
+    if divergence not in DIVERGENCES:
         raise ValueError(f"divergence is {divergence!r}: expected one of {', '.join(DIVERGENCES)}")
+    student, teacher = _distributions(student_scores, teacher_scores, mask)
+    if divergence != "released" and (method != "auto" or is_large(student)):
+        losses = large_divergence(student, teacher, divergence, method, num_samples, generator)
+    else:
+        log_p, log_q = student.all_log_probs(), teacher.all_log_probs()  # prompts x n! rankings
+        losses = DIVERGENCES[divergence](log_p, log_q)
     return _reduce(losses.to(student.scores.dtype), reduction)
 
 
-def released_divergence(student: PlackettLuce, teacher: PlackettLuce) -> Float[Tensor, "*prompts"]:
-    """The form of the published code, kept to reproduce its curves; not a Jensen-Shannon divergence.
+def jensen_shannon(
+    log_p: Float[Tensor, "*prompts rankings"], log_q: Float[Tensor, "*prompts rankings"]
+) -> Float[Tensor, "*prompts"]:
+    """JSD(P, Q) = 1/2 KL(P || M) + 1/2 KL(Q || M), M = (P + Q)/2, in nats: 0 to ln 2, symmetric.
 
-    Two differences from `js_divergence`: the KL has swapped arguments, 1/2 KL(M || P) + 1/2 KL(M || Q), which has
-    no bound; and M = 1/2 sum over the *batch* of (P + Q), so that prompts pull on one another and M sums to the
-    batch size. For one prompt only the first difference remains.
-
-    Raises:
-        ValueError: n above 10, a batch too large for one tensor, or prompts with absent items.
+    >>> jensen_shannon(torch.tensor([0.5, 0.5]).log(), torch.tensor([0.75, 0.25]).log())
+    tensor(0.0338)
     """
-    if student.mask is not None and not student.mask.all():
-        raise ValueError("divergence='released' mixes the prompts, so all need the same n: drop absent items first")
-    check_enumerable(student.items, rows=student.batch_shape.numel())
-    dtype = working_dtype(student.scores.device)
-    log_p, log_q = (ranking_log_probs(d.scores.to(dtype).reshape(-1, d.items)) for d in (student, teacher))
-    log_m = torch.cat([log_p, log_q]).logsumexp(0) - log(2)
-    losses = (log_m.exp() * (log_m - (log_p + log_q) / 2)).sum(-1)
-    return losses.reshape(student.batch_shape).to(student.scores.dtype)
+    log_m = torch.logaddexp(log_p, log_q) - log(2)
+    return (kl(log_p, log_m) + kl(log_q, log_m)) / 2
+
+
+def kl(log_p: Float[Tensor, "... rankings"], log_q: Float[Tensor, "... rankings"]) -> Float[Tensor, "..."]:
+    """KL(P || Q) = sum_r P(r) (log P(r) - log Q(r)), in nats: 0 to infinity.
+
+    >>> kl(torch.tensor([0.5, 0.5]).log(), torch.tensor([0.75, 0.25]).log())
+    tensor(0.1438)
+    """
+    value = (log_p.exp() * (log_p - log_q)).sum(-1)
+    return value + (value.clamp(min=0) - value).detach()  # no rounding below 0; the gradient stays as it is
+
+
+def released_divergence(
+    log_p: Float[Tensor, "*prompts rankings"], log_q: Float[Tensor, "*prompts rankings"]
+) -> Float[Tensor, "*prompts"]:
+    """1/2 KL(M || P) + 1/2 KL(M || Q), M = 1/2 sum over the batch of (P + Q): the form of the published code.
+
+    Not a Jensen-Shannon divergence; kept to reproduce the published curves. Two things differ. The arguments of KL
+    are swapped, so that the value has no upper bound. And M sums over all prompts of the batch, so that it sums to the
+    batch size, and the loss of one prompt depends on the others. With one prompt only the first difference remains.
+
+    >>> released_divergence(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log())
+    tensor([0.0348])
+    """
+    rankings = log_p.shape[-1]
+    log_m = torch.cat([log_p.reshape(-1, rankings), log_q.reshape(-1, rankings)]).logsumexp(0) - log(2)
+    return (kl(log_m, log_p) + kl(log_m, log_q)) / 2
+
+
+DIVERGENCES = {  # P: the student's distribution, Q: the teacher's
+    "js": jensen_shannon,
+    "forward_kl": lambda log_p, log_q: kl(log_q, log_p),
+    "reverse_kl": kl,
+    "released": released_divergence,
+}
 
 
 def sft_loss(response_log_probs: Float[Tensor, "*prompts"], reduction: str = "mean") -> Float[Tensor, "*out"]:
-    """Supervised fine-tuning: minus the mean token log-probability of the response to imitate, in nats per token.
+    """Supervised fine-tuning: L = -(mean token log-probability of the response to imitate), in nats/token.
 
     Args:
-        response_log_probs: one value per prompt, the mean over the response's tokens (nats/token), <= 0. Every
-            prompt then counts alike, whatever the length of its response.
+        response_log_probs: one value per prompt, the mean over the response's tokens (nats/token), <= 0. So every
+            prompt has the same weight, whatever the length of its response.
         reduction: "mean", "sum" or "none".
+
+    >>> sft_loss(torch.tensor([-1.0, -3.0]))
+    tensor(2.)
     """
     return _reduce(-response_log_probs, reduction)
 
@@ -125,21 +162,31 @@ def dpo_loss(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Float[Tensor, "*out"]:
-    """Direct preference optimization (Rafailov et al. 2023, eq. 7) on summed log-probabilities.
+    """Direct preference optimization (Rafailov et al. 2023, eq. 7): L = -log sigmoid(margin), in nats.
+
+    margin = beta * [(policy - reference)(chosen) - (policy - reference)(rejected)], of summed log-probabilities.
 
     Args:
         policy_chosen, policy_rejected: *sum* of the response's token log-probabilities (nats) under the model
-            that learns, one per pair.
-        reference_chosen, reference_rejected: the same under the model at the start; no gradient is wanted here.
+            in training, one per pair.
+        reference_chosen, reference_rejected: the same under the model before training; no gradient.
         beta: strength of the tie to the reference, > 0; paper: 0.1.
         label_smoothing: probability that a label is swapped, 0 to below 0.5 (conservative DPO).
         reduction: "mean", "sum" or "none".
     Returns:
-        ln 2 where policy = reference.
+        At least 0; ln 2 where policy = reference.
+    Raises:
+        ValueError: shapes that differ, or unknown reduction.
 
     >>> dpo_loss(*torch.tensor([[-9.0], [-9.0], [-9.0], [-9.0]]))
     tensor(0.6931)
     """
+    check_same_shape(
+        policy_chosen=policy_chosen,
+        policy_rejected=policy_rejected,
+        reference_chosen=reference_chosen,
+        reference_rejected=reference_rejected,
+    )
     margin = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
     losses = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
     return _reduce(losses, reduction)
@@ -152,7 +199,7 @@ def simpo_loss(
     gamma: float = 1.0,
     reduction: str = "mean",
 ) -> Float[Tensor, "*out"]:
-    """SimPO (Meng et al. 2024, eq. 6), no reference model: -log sigmoid(beta (chosen - rejected) - gamma).
+    """SimPO (Meng et al. 2024, eq. 6), no reference model: L = -log sigmoid(beta * (chosen - rejected) - gamma).
 
     Args:
         chosen, rejected: *mean* token log-probability of the response (nats/token), one per pair.
@@ -160,62 +207,24 @@ def simpo_loss(
         gamma: margin that the scaled difference must exceed, >= 0; paper: gamma/beta from 0.1 to 0.8, 0.5 for
             Llama-3 base, hence 1.0 here.
         reduction: "mean", "sum" or "none".
+    Raises:
+        ValueError: shapes that differ, or unknown reduction.
+
+    >>> simpo_loss(torch.tensor([-0.5]), torch.tensor([-1.0]))  # the margin is just met: ln 2
+    tensor(0.6931)
     """
+    check_same_shape(chosen=chosen, rejected=rejected)
     return _reduce(-logsigmoid(beta * (chosen - rejected) - gamma), reduction)
 
 
-@torch.no_grad()
-def loss_diagnostics(
-    student_scores: Float[Tensor, "*prompts items"],
-    teacher_scores: Float[Tensor, "*prompts items"],
-    mask: Shaped[Tensor, "..."] | None = None,
-) -> dict[str, Float[Tensor, "*prompts"]]:
-    """Per-prompt agreement of student and teacher, detached, each of shape prompts.
-
-    Args:
-        student_scores, teacher_scores: prompts x n, beta * reward.
-        mask: True where the response exists; None means that all do.
-    Returns:
-        jsd: Jensen-Shannon divergence, nats, 0 to ln 2 (an estimate above n = 8).
-        top1: 1 where both put the same response first, else 0; ties go to the lower number, as in the losses.
-        kendall_tau: tau-b, -1 to 1; NaN where undefined (one response, or all scores of one side equal).
-        ties: number of pairs that the teacher does not tell apart.
-    Raises:
-        ValueError: a score that is not finite, or a row without items.
-    """
-    student, teacher = PlackettLuce(student_scores, mask), PlackettLuce(teacher_scores, mask)
-    tau, ties = _kendall_tau(student, teacher)
-    values = {
-        "jsd": js_divergence(student, teacher).value,
-        "top1": student.mode[..., 0] == teacher.mode[..., 0],
-        "kendall_tau": tau,
-        "ties": ties,
-    }
-    return {name: value.to(student.scores.dtype) for name, value in values.items()}
+def _distributions(
+    student_scores: Tensor, teacher_scores: Tensor, mask: Tensor | None
+) -> tuple[PlackettLuce, PlackettLuce]:
+    check_same_shape(student_scores=student_scores, teacher_scores=teacher_scores)
+    return _distribution("student", student_scores, mask), _distribution("teacher", teacher_scores, mask)
 
 
-def _kendall_tau(student: PlackettLuce, teacher: PlackettLuce) -> tuple[Tensor, Tensor]:
-    i, j = torch.triu_indices(student.items, student.items, 1, device=student.scores.device)
-    dtype = working_dtype(student.scores.device)
-    signs = [(d.scores[..., i] - d.scores[..., j]).sign().to(dtype) for d in (student, teacher)]
-    both = torch.ones_like(signs[0])
-    if student.mask is not None:
-        both = (student.mask[..., i] & student.mask[..., j]).to(dtype)
-    ours, theirs = (s * both for s in signs)
-    tau = (ours * theirs).sum(-1) / (ours.square().sum(-1) * theirs.square().sum(-1)).sqrt()
-    return tau, (both - theirs.square()).sum(-1)
-
-
-def _distributions(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor | None) -> tuple:
-    if student_scores.shape != teacher_scores.shape:
-        raise ValueError(
-            f"student_scores have shape {tuple(student_scores.shape)}, teacher_scores {tuple(teacher_scores.shape)}: "
-            "both must be prompts x n over the same responses"
-        )
-    return tuple(_named(name, s, mask) for name, s in (("student", student_scores), ("teacher", teacher_scores)))
-
-
-def _named(name: str, scores: Tensor, mask: Tensor | None) -> PlackettLuce:
+def _distribution(name: str, scores: Tensor, mask: Tensor | None) -> PlackettLuce:
     try:
         return PlackettLuce(scores, mask)
     except ValueError as error:

@@ -6,7 +6,14 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from padlab.rankings.checks import FILLER, Rankings, check_same_items, check_scores, working_dtype
+from padlab.rankings.checks import (
+    FILLER,
+    Rankings,
+    broadcast_batches,
+    check_same_items,
+    check_scores,
+    working_dtype,
+)
 from padlab.rankings.enumeration import all_rankings, check_enumerable, ranking_log_probs
 from padlab.rankings.subsets import subset_entropy, subset_kl, subset_rank_marginals
 
@@ -15,24 +22,25 @@ class PlackettLuce(Distribution):
     """Distribution over rankings: the best item is drawn by softmax(scores), then the next from the rest, ...
 
     P(r) = prod_k exp(s[r_k]) / sum_{j >= k} exp(s[r_j])   (Plackett 1975, Luce 1959; PAD phase 3). A ranking is a
-    LongTensor of item numbers, best first; ranks count from 1. With n = 2 this is Bradley-Terry. A shift of all
-    scores changes nothing; a factor on them (beta) sharpens (large) or flattens (0: uniform) the distribution.
+    LongTensor of item indices, best first; ranks start at 1. n = 2 is Bradley-Terry. Adding a constant to all
+    scores changes nothing. A factor on them (beta) makes the distribution sharper (large) or flatter (0: uniform).
 
     Args:
-        scores: batch shape x n, beta * reward (nats); beta is applied by the caller. The arithmetic runs in float64,
-            results take the dtype of the scores.
-        mask: True where the item exists, broadcast to the scores; None means that all do. Absent items end
-            every ranking in ascending order, with probability 1; in the summaries they read 0.
+        scores: batch shape x n, beta * reward (nats); the caller applies beta. The arithmetic runs in float64;
+            results have the dtype of the scores.
+        mask: True where the item exists, broadcast to the scores; None means that all do. Absent items come last in
+            every ranking, in ascending order, with probability 1; in pairwise(), top_choice() and the like they are 0.
         validate_args: False skips the checks of scores and rankings.
     Raises:
-        ValueError: a score that is not finite (row and item are named), or a row without items.
+        ValueError: a score that is not finite (row and item are named), a mask of another shape, or a row without
+            items.
 
     >>> PlackettLuce(torch.tensor([2.0, 0.0])).log_prob(torch.tensor([0, 1])).exp()  # 1 / (1 + exp(-2))
     tensor(0.8808)
     """
 
     has_enumerate_support = True
-    arg_constraints = {"scores": constraints.real_vector}  # noqa: RUF012  (the form that torch asks for)
+    arg_constraints = {"scores": constraints.real_vector}  # noqa: RUF012  (torch requires a class attribute)
 
     def __init__(
         self,
@@ -56,7 +64,7 @@ class PlackettLuce(Distribution):
 
     @property
     def mode(self) -> Int[Tensor, "*batch items"]:
-        """The most probable ranking: scores in descending order; equal scores keep the lower item number first."""
+        """The most probable ranking: scores in descending order; of equal scores, the lower item index first."""
         return self._work_scores(-torch.inf).sort(dim=-1, descending=True, stable=True).indices
 
     def expand(
@@ -78,7 +86,7 @@ class PlackettLuce(Distribution):
 
         Args:
             sample_shape: shape of the draws; the result is sample shape x batch shape x n.
-            generator: source of the noise, on the scores' device; None uses torch's own.
+            generator: random number generator on the scores' device; None uses torch's default.
         """
         with torch.no_grad():
             scores = self._work_scores(-torch.inf)
@@ -90,19 +98,20 @@ class PlackettLuce(Distribution):
         """Log-probability in nats of whole rankings, or that a ranking begins with these k items.
 
         Args:
-            value: ... x k item numbers, best first, k from 1 to n; the leading shape broadcasts with the batch
+            value: ... x k item indices, best first, k from 1 to n; the leading shape broadcasts with the batch
                 shape. A ranking that puts an absent item before a present one has log-probability -inf.
         Raises:
-            ValueError: repeated items or numbers outside 0 .. n-1 (unless validate_args is False).
+            ValueError: repeated items or indices outside 0 .. n-1 (unless validate_args is False), or a leading
+                shape that does not broadcast with the batch shape.
         """
         if self._validate_args:
             self._validate_sample(value)
         length = value.shape[-1]
-        shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        shape = broadcast_batches(value.shape[:-1], self.batch_shape)
         value = self._complete(value).expand(*shape, self.items)
         scores = self._work_scores(FILLER).expand(value.shape)
         ordered = scores.gather(-1, value)
-        steps = ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1)  # s[r_k] - logsumexp of what is left
+        steps = ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1)  # s[r_k] - log sum_{j >= k} exp(s[r_j])
         steps = steps[..., : min(length, self.items - 1)]  # the last item is certain
         if self.mask is None:
             return steps.sum(-1).to(self.scores.dtype)
@@ -132,6 +141,19 @@ class PlackettLuce(Distribution):
             log_probs = log_probs.masked_fill(log_probs < FILLER / 2, -torch.inf)
         return all_rankings(self.items, self.scores.device), self._unflatten(log_probs)
 
+    def all_log_probs(self) -> Float[Tensor, "*batch rankings"]:
+        """Log-probabilities of all n! rankings in lexicographic order, batch shape x n!, in float64 for the losses.
+
+        As in `enumerate`, but rankings outside the support have about -1e30 in place of -inf: exp(-1e30) * -1e30 = 0
+        has a value and a gradient, 0 * -inf has none.
+
+        Raises:
+            ValueError: n above 10, or a batch too large for one tensor.
+        """
+        check_enumerable(self.items, rows=self.batch_shape.numel())
+        rows = ranking_log_probs(*self._rows())
+        return rows.reshape(*self.batch_shape, rows.shape[-1])
+
     def enumerate_support(self, expand: bool = True) -> Int[Tensor, "rankings *batch items"]:
         """All n! rankings in torch's layout: n! x batch shape x n (with expand=False batch sizes are 1)."""
         rankings = all_rankings(self.items, self.scores.device)
@@ -139,7 +161,7 @@ class PlackettLuce(Distribution):
         return rankings.expand(-1, *self.batch_shape, -1) if expand else rankings
 
     def pairwise(self) -> Float[Tensor, "*batch items items"]:
-        """P(item i stands before item j) = sigmoid(s_i - s_j), any n; 1/2 on the diagonal."""
+        """P(item i is ranked before item j) = sigmoid(s_i - s_j), any n; 1/2 on the diagonal."""
         scores = self._work_scores(0.0)
         before = torch.sigmoid(scores[..., :, None] - scores[..., None, :])
         if self.mask is not None:
@@ -162,25 +184,25 @@ class PlackettLuce(Distribution):
 
     def expected_rank(self) -> Float[Tensor, "*batch items"]:
         """Mean rank of item i = 1 + sum over j != i of P(j before i), between 1 and n, any n."""
-        rank = self.pairwise().sum(-2) + 0.5  # the diagonal brings the other half
+        rank = self.pairwise().sum(-2) + 0.5  # the diagonal of pairwise() adds the other 1/2
         return rank if self.mask is None else rank * self.mask
 
     def _validate_sample(self, value: Tensor) -> None:
         if value.dim() == 0 or not 0 < value.shape[-1] <= self.items or value.is_floating_point():
             raise ValueError(
-                f"a ranking holds 1 to {self.items} item numbers (int64) in its last dimension; "
+                f"a ranking has 1 to {self.items} item indices (int64) in its last dimension; "
                 f"got shape {tuple(value.shape)}, {value.dtype}"
             )
-        wrong = ~self.support.check(value)
-        if wrong.any():
-            place = wrong.nonzero()[0]
+        invalid = ~self.support.check(value)
+        if invalid.any():
+            index = invalid.nonzero()[0]
             raise ValueError(
-                f"{value[tuple(place)].tolist()} at {tuple(place.tolist())} is no ranking: "
-                f"item numbers from 0 to {self.items - 1} must each stand at most once"
+                f"{value[tuple(index)].tolist()} at {tuple(index.tolist())} is not a ranking: "
+                f"item indices from 0 to {self.items - 1} may each occur at most once"
             )
 
     def _complete(self, value: Tensor) -> Tensor:
-        """A prefix followed by the other items in ascending order; what follows does not change its probability."""
+        """A prefix followed by the other items in ascending order; their order does not change its probability."""
         if value.shape[-1] == self.items:
             return value
         used = torch.zeros(*value.shape[:-1], self.items, device=value.device).scatter(-1, value, 1.0)
@@ -188,9 +210,9 @@ class PlackettLuce(Distribution):
         return torch.cat([value, rest], -1)
 
     def _misplaced(self, value: Tensor, present: Tensor, length: int) -> Tensor:
-        """True where the first `length` entries differ from: present items as given, then absent ones ascending."""
-        place = torch.arange(self.items, device=value.device).expand(value.shape)
-        order = torch.where(present, place, self.items + value).argsort(-1)
+        """True where the first `length` entries are not: the present items as given, then absent ones ascending."""
+        position = torch.arange(self.items, device=value.device).expand(value.shape)
+        order = torch.where(present, position, self.items + value).argsort(-1)
         return (value.gather(-1, order) != value)[..., :length].any(-1)
 
     def _work_scores(self, fill: float) -> Tensor:
@@ -212,6 +234,9 @@ def kl_divergence(p: PlackettLuce, q: PlackettLuce) -> Float[Tensor, "..."]:
 
     Raises:
         ValueError: n above 20, or different items.
+
+    >>> kl_divergence(PlackettLuce([1.0, 0.0]), PlackettLuce([1.0, 0.0]))
+    tensor(0.)
     """
     p, q, rows = paired_rows(p, q)
     return subset_kl(*rows).reshape(p.batch_shape).to(torch.promote_types(p.scores.dtype, q.scores.dtype))
@@ -220,7 +245,7 @@ def kl_divergence(p: PlackettLuce, q: PlackettLuce) -> Float[Tensor, "..."]:
 def paired_rows(
     p: PlackettLuce | Float[Tensor, "..."], q: PlackettLuce | Float[Tensor, "..."]
 ) -> tuple[PlackettLuce, PlackettLuce, tuple[Tensor, Tensor, Tensor | None]]:
-    """Two distributions over the same items in one batch shape, and their rows: scores, other scores, mask.
+    """Two distributions over the same items, expanded to one batch shape, and their rows: scores of p, of q, mask.
 
     Raises:
         ValueError: they rank different items, or the batch shapes do not broadcast.
@@ -228,7 +253,7 @@ def paired_rows(
     p, q = (d if isinstance(d, PlackettLuce) else PlackettLuce(d) for d in (p, q))
     if p.items != q.items:
         raise ValueError(f"one distribution ranks {p.items} items, the other {q.items}: they must rank the same items")
-    batch = torch.broadcast_shapes(p.batch_shape, q.batch_shape)
+    batch = broadcast_batches(p.batch_shape, q.batch_shape)
     p, q = p.expand(batch), q.expand(batch)
     mask = check_same_items(p.mask, q.mask, p.scores.shape)
     scores, others = (d.scores.to(working_dtype(d.scores.device)).reshape(-1, d.items) for d in (p, q))

@@ -1,8 +1,8 @@
-"""Exact sums over the 2^n subsets of items: entropy, KL, rank marginals in O(n 2^n) instead of n!.
+"""Exact sums over the 2^n subsets of n items: entropy, KL and rank marginals in O(n 2^n) instead of O(n!).
 
-A ranking is drawn best item first; what happens next depends only on the set S of items that remain.
-So a sum over n! rankings becomes a sum over sets: Q[S], the probability of ever having exactly S left,
-times what one draw from S contributes.
+A ranking is drawn best item first, and the next draw depends only on the set S of items that remain. So a sum over
+n! rankings becomes a sum over sets S: Q(S), the probability that exactly S remains at some point, times the
+contribution of one draw from S (dynamic programming from the full set down to single items).
 """
 
 from collections.abc import Callable
@@ -16,44 +16,48 @@ from torch.utils.checkpoint import checkpoint
 
 from padlab.rankings.checks import FILLER
 
-SUBSET_LIMIT = 20  # n 2^(n-1) draws: 10.5 million at n = 20
-KEPT_WIDE = 2**16  # tables above this size are kept in int32, smaller ones ready for use
-CHUNK_DRAWS = 2**17  # rows x draws handled at once; above, chunks are recomputed in the backward pass, not kept
+SUBSET_LIMIT = 20  # items: n 2^(n-1) = 10.5 million draws at n = 20
+INT64_LIMIT = 2**16  # cached index tables up to this size are int64 (faster to index with), larger ones int32
+CHUNK_DRAWS = 2**17  # rows x draws processed at once; larger levels are recomputed in the backward pass
 
 
 def subset_level(
     items: int, size: int, device: torch.device
 ) -> tuple[Int[Tensor, "sets size"], Int[Tensor, "sets size"]]:
-    """All sets of `size` items out of `items`, and where a set lands when one of its items leaves.
+    """All sets of `size` items out of `items`, and the index of each set that is left when one item is removed.
 
     Args:
         items: n, the number of items.
         size: number of items in each set, 1 to n.
-        device: where the tables are wanted.
+        device: device of the result.
     Returns:
-        The members of each set in ascending order, and for each member the position, in the table of the
-        next smaller size, of the set without it. Both (n choose size) x size.
+        members: the items of each set in ascending order, (n choose size) x size.
+        children: for each member, the index of the set without it in the table of the next smaller size; same shape.
+
+    >>> subset_level(3, 2, torch.device("cpu"))[0].tolist()
+    [[1, 2], [0, 2], [0, 1]]
     """
     members, children = _level_tables(items, size, device)
-    return members.long(), children.long()  # torch indexes four times faster with int64
+    return members.long(), children.long()  # torch indexes about four times faster with int64 than with int32
 
 
 @lru_cache(maxsize=64)  # levels; the 20 levels of 20 items take 84 MB
 def _level_tables(items: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    members = items - 1 - _combinations(items, size).flip(-1)  # falling colexicographic order
+    members = items - 1 - _combinations(items, size).flip(-1)  # descending colexicographic order
     binomials = [[min(comb(a, b), 2**62) for b in range(size + 1)] for a in range(items)]
-    table, place = torch.tensor(binomials, device="cpu"), torch.arange(size, device="cpu")
-    before = table[members, place + 1]  # share in the colex rank of a member that keeps its place
-    after = table[members, place]  # ... and of one that moves down a place
-    rank = (before.cumsum(-1) - before) + (after.flip(-1).cumsum(-1).flip(-1) - after)
-    dtype = torch.int32 if members.numel() > KEPT_WIDE else torch.int64
+    table, position = torch.tensor(binomials, device="cpu"), torch.arange(size, device="cpu")
+    unmoved = table[members, position + 1]  # term of a member's colexicographic rank if it keeps its position
+    moved = table[members, position]  # ... and if a smaller member was removed, so that it moves down by one
+    rank = (unmoved.cumsum(-1) - unmoved) + (moved.flip(-1).cumsum(-1).flip(-1) - moved)
+    dtype = torch.int32 if members.numel() > INT64_LIMIT else torch.int64
     return members.to(device, dtype), (comb(items, size - 1) - 1 - rank).to(device, dtype)
 
 
 def _combinations(items: int, size: int) -> Tensor:
+    """All ascending combinations of `size` numbers out of 0 .. items - 1, in lexicographic order."""
     rows, last = torch.zeros(1, 0, dtype=torch.long, device="cpu"), torch.full((1,), -1, device="cpu")
-    for place in range(size):
-        choices = items - size + place - last
+    for position in range(size):
+        choices = items - size + position - last
         starts = (choices.cumsum(0) - choices).repeat_interleave(choices)
         rows = rows.repeat_interleave(choices, 0)
         last = last.repeat_interleave(choices) + 1 + torch.arange(len(starts), device="cpu") - starts
@@ -66,17 +70,20 @@ def step_log_probs(
     mask: Bool[Tensor, "rows items"] | None,
     members: Int[Tensor, "sets size"],
 ) -> Float[Tensor, "rows sets size"]:
-    """Log-probability that each member is the next one drawn, given the set that remains.
+    """log P(i | S): log-probability that member i is drawn next when the set S remains, by softmax over S.
 
-    Absent items (mask False) come after all others, in ascending order, with probability 1: that keeps
-    every row at n items. What cannot happen gets FILLER, a finite stand-in for log 0.
+    Absent items (mask False) come after all others, in ascending order, with probability 1, so that every row has n
+    items. Draws with probability 0 get FILLER, a finite value in place of -inf.
+
+    >>> step_log_probs(torch.zeros(1, 3), None, torch.tensor([[0, 1]])).exp()  # 0 or 1 next, when 2 is gone
+    tensor([[[0.5000, 0.5000]]])
     """
     shape = (len(scores), *members.shape)
-    drawn = scores.index_select(1, members.flatten()).view(shape)
+    member_scores = scores.index_select(1, members.flatten()).view(shape)
     if mask is None:
-        return torch.log_softmax(drawn, -1)
+        return torch.log_softmax(member_scores, -1)
     present = mask.index_select(1, members.flatten()).view(shape)
-    step = torch.log_softmax(drawn.masked_fill(~present, FILLER), -1)
+    step = torch.log_softmax(member_scores.masked_fill(~present, FILLER), -1)
     only_absent = ~present.any(-1, keepdim=True)
     lowest_first = torch.full_like(step[0, 0], FILLER).index_fill(0, torch.tensor([0], device=step.device), 0.0)
     return torch.where(only_absent, lowest_first, step.masked_fill(~present, FILLER))
@@ -85,39 +92,54 @@ def step_log_probs(
 def subset_entropy(
     scores: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
 ) -> Float[Tensor, " rows"]:
-    """Entropy in nats: sum over sets of Q[S] times the entropy of one draw from S (chain rule)."""
-    return sum_over_subsets(lambda members, flow, step, _: -(flow * step).sum((-1, -2)), scores, mask).sum(0)
+    """Entropy in nats = sum over S of Q(S) * entropy of one draw from S (chain rule).
+
+    >>> subset_entropy(torch.zeros(1, 3), None).exp()  # 3! equally likely rankings
+    tensor([6.])
+    """
+    return sum_over_subsets(lambda members, prob, step, _: -(prob * step).sum((-1, -2)), scores, mask).sum(0)
 
 
 def subset_kl(
     scores: Float[Tensor, "rows items"], others: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
 ) -> Float[Tensor, " rows"]:
-    """KL(scores || others) in nats: sum over sets of Q[S] times the KL of one draw from S (chain rule)."""
+    """KL(scores || others) in nats = sum over S of Q(S) * KL of one draw from S (chain rule).
+
+    >>> subset_kl(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]), None)
+    tensor([0.])
+    """
     return sum_over_subsets(
-        lambda members, flow, step, other: (flow * (step - other)).sum((-1, -2)), scores, mask, others
+        lambda members, prob, step, other: (prob * (step - other)).sum((-1, -2)), scores, mask, others
     ).sum(0)
 
 
 def subset_rank_marginals(
     scores: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
 ) -> Float[Tensor, "rows items ranks"]:
-    """P(item i at rank k): the flow out of all sets of n - k + 1 items by drawing i."""
+    """P(item i has rank k) = sum over the sets S of n - k + 1 items of Q(S) P(i | S).
 
-    def visit(members: Tensor, flow: Tensor, step: Tensor, _: Tensor | None) -> Tensor:
-        return flow.new_zeros(len(flow), scores.shape[-1]).index_add(1, members.flatten(), flow.flatten(1))
+    >>> subset_rank_marginals(torch.zeros(1, 2), None)
+    tensor([[[0.5000, 0.5000],
+             [0.5000, 0.5000]]])
+    """
+
+    def visit(members: Tensor, prob: Tensor, step: Tensor, _: Tensor | None) -> Tensor:
+        return prob.new_zeros(len(prob), scores.shape[-1]).index_add(1, members.flatten(), prob.flatten(1))
 
     return sum_over_subsets(visit, scores, mask).permute(1, 2, 0)
 
 
 def sum_over_subsets(visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None = None) -> Tensor:
-    """Walk down the sets from all n items to single ones; levels x rows x whatever `visit` returns.
+    """Visit the sets from the full set down to single items and sum what `visit` returns, for each size of set.
 
     Args:
-        visit: called with (members, flow, step, other) for each size of set: flow = Q[S] P(i | S) and the
-            log-probabilities of one draw under `scores` and under `others`, each rows x sets x size.
-        scores: rows x n, the distribution that is walked.
+        visit: called with (members, prob, step, other) for sets of one size: prob = Q(S) P(i | S), and the
+            log-probabilities of one draw under `scores` and under `others` (or None), each rows x sets x size.
+        scores: rows x n, of the distribution that gives Q.
         mask: rows x n, True where the item exists, or None.
         others: rows x n, scores of a second distribution, or None.
+    Returns:
+        sizes (n, n - 1, .. 1) x rows x the shape that `visit` returns for one row.
     Raises:
         ValueError: more than SUBSET_LIMIT items.
     """
@@ -127,34 +149,36 @@ def sum_over_subsets(visit: Callable, scores: Tensor, mask: Tensor | None, other
             f"{items} items have 2^{items} subsets; the exact sums stop at {SUBSET_LIMIT} items. Rank fewer items, "
             "or estimate from draws: PlackettLuce.sample with log_prob, or js_divergence(method='sampled')"
         )
-    reach, values = scores.new_ones(rows, 1), []
+    set_probs, values = scores.new_ones(rows, 1), []
     for size in range(items, 0, -1):
-        reach, value = _descend(visit, scores, mask, others, reach, size)
+        set_probs, value = _descend(visit, scores, mask, others, set_probs, size)
         values.append(value)
     return torch.stack(values)
 
 
 def _descend(
-    visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, reach: Tensor, size: int
+    visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, set_probs: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
-    """From Q of all sets of `size` items to Q of the next smaller ones, a cacheful of sets at a time."""
+    """From Q of all sets of `size` items to Q of the next smaller ones, in chunks of CHUNK_DRAWS."""
     rows, items = scores.shape
     members, children = subset_level(items, size, scores.device)
-    below, total = reach.new_zeros(rows, comb(items, size - 1)), 0
-    at_once = max(1, CHUNK_DRAWS // (rows * size)) if rows else len(members)
-    recompute = torch.is_grad_enabled() and len(members) > at_once
-    for some, left, to in zip(members.split(at_once), reach.split(at_once, 1), children.split(at_once), strict=True):
-        draw = (visit, scores, mask, others, left, some)
-        flow, value = checkpoint(_flow, *draw, use_reentrant=False) if recompute else _flow(*draw)
-        below.index_add_(1, to.flatten(), flow.flatten(1))
+    smaller_probs, total = set_probs.new_zeros(rows, comb(items, size - 1)), 0
+    chunk = max(1, CHUNK_DRAWS // (rows * size)) if rows else len(members)
+    recompute = torch.is_grad_enabled() and len(members) > chunk
+    chunks = zip(members.split(chunk), set_probs.split(chunk, 1), children.split(chunk), strict=True)
+    for chunk_members, chunk_probs, chunk_children in chunks:
+        inputs = (visit, scores, mask, others, chunk_probs, chunk_members)
+        prob, value = checkpoint(_draw, *inputs, use_reentrant=False) if recompute else _draw(*inputs)
+        smaller_probs.index_add_(1, chunk_children.flatten(), prob.flatten(1))
         total = total + value
-    return below, total
+    return smaller_probs, total
 
 
-def _flow(
-    visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, reach: Tensor, members: Tensor
+def _draw(
+    visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, set_probs: Tensor, members: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """One draw from each set: Q(S) P(i | S), and the value of `visit`."""
     step = step_log_probs(scores, mask, members)
     other = None if others is None else step_log_probs(others, mask, members)
-    flow = reach[..., None] * step.exp()
-    return flow, visit(members, flow, step, other)
+    prob = set_probs[..., None] * step.exp()
+    return prob, visit(members, prob, step, other)
