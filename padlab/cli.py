@@ -19,7 +19,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import padlab
@@ -59,11 +58,11 @@ def parser() -> argparse.ArgumentParser:
         sample.add_argument(flag, type=kind, help="default: the preset's")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--distinct", action="store_true", help="draw repeated texts again")
-    sample.add_argument("--pool", type=int, help="keep n far-apart responses out of so many")
+    sample.add_argument("--oversample", type=int, help="draw so many and keep the n that are furthest apart")
     score = _stage(commands, "score", _score, "phase 2: teacher's rewards, selection probabilities")
     score.add_argument("--selection", choices=("none", "pairwise", "n-way"), default="none")
     distill = _stage(commands, "distill", _distill, "phase 3: train the student")
-    distill.add_argument("--loss", choices=("ppd", "vpd"), default="ppd")
+    distill.add_argument("--loss", choices=("ppd", "vpd"), help="default: the preset's")
     distill.add_argument("--divergence", choices=("js", "forward_kl", "reverse_kl", "released"), default="js")
     for flag in ("--alpha", "--beta", "--learning-rate", "--epochs", "--token-kd"):
         distill.add_argument(flag, type=float, help="default: the preset's")
@@ -80,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     judge = _stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions")
     _models(judge)
     demo = commands.add_parser("demo", help="run a notebook, leave an HTML page")
-    demo.add_argument("--notebook", default="00_quickstart.ipynb", help="another one, e.g. 01_toy_world.ipynb")
+    demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 01_toy_world.ipynb")
     demo.add_argument("--out", default="demo-out")
     demo.add_argument("--preset", help="other models than the notebook's (quickstart)")
     demo.set_defaults(run_command=_demo)
@@ -98,24 +97,20 @@ def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
 
 
 def _models(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--preset", default="embedded", help=f"{', '.join(padlab.PRESETS)} (default: embedded)")
-    stage.add_argument("--teacher", help="a Hub id, folder or .gguf file instead of the preset's")
-    stage.add_argument("--student", help="likewise")
+    stage.add_argument("--preset", default="pruned", help=f"{', '.join(padlab.PRESETS)} (default: pruned)")
+    stage.add_argument("--student", help="a Hub id, folder or .gguf file instead of the preset's")
+    stage.add_argument("--teacher", help="likewise")
 
 
 def _sample(options) -> None:
-    from padlab.runs import record, save_table
+    from padlab.runs import record_stage, save_table
 
-    preset = _preset(options.preset)
-    choice = {k: getattr(options, k) for k in ("preset", "teacher", "student")}
+    choice = {k: getattr(options, k) for k in ("preset", "student", "teacher")}
     student, _ = _load(choice)
-    record(options.run, "models", choice)
-    settings = {
-        name: getattr(preset, name) if getattr(options, name) is None else getattr(options, name)
-        for name in ("n", *SAMPLING)
-    }
+    record_stage(options.run, "models", choice)
+    settings = _with_flags(_preset(options.preset).sampling(), options)
+    others = {name: getattr(options, name) for name in ("seed", "distinct", "oversample")}
     prompts = padlab.load_prompts(options.prompts, limit=options.limit)
-    others = {"seed": options.seed, "distinct": options.distinct, "pool": options.pool}
     table = padlab.sample_responses(student, prompts, **settings, **others, folder=options.run)
     path = options.run / "candidates.jsonl"
     if not _same_responses(path, table):  # scores that belong to these responses stay
@@ -144,18 +139,17 @@ def _distill(options) -> None:
     from padlab.runs import load_table
 
     table = load_table(options.run / "candidates.jsonl")
-    preset = _preset(_model_choice(options.run)["preset"])
-    settings = {name: getattr(options, name) for name in ("loss", "divergence", "seed")}
-    settings["gradient_accumulation_steps"] = preset.prompts_per_step
-    for flag in ("alpha", "beta", "learning_rate", "epochs", "token_kd"):
-        given = getattr(options, flag)
-        settings["num_train_epochs" if flag == "epochs" else flag] = getattr(preset, flag) if given is None else given
-    full = options.full or not preset.lora
     student, teacher = _pair(options.run)
-    if options.token_kd is None and not teacher.shares_vocabulary(student):
-        settings["token_kd"] = 0.0  # tokens of two vocabularies cannot be compared
-    settings["teacher"] = teacher if settings["token_kd"] else None
-    trained = padlab.distill(student, table, peft_config=None if full else "auto", folder=options.run, **settings)
+    options.num_train_epochs = options.epochs
+    settings = _with_flags(_preset(_model_choice(options.run)["preset"]).training(), options)
+    settings |= {"divergence": options.divergence, "seed": options.seed}
+    if options.full:
+        settings["peft_config"] = None
+    if options.token_kd is None and settings["token_kd"] and not teacher.shares_vocabulary(student):
+        print("token-level distillation is left out (token_kd 0): the two models have different vocabularies")
+        settings["token_kd"] = 0.0
+    asked = teacher if settings["token_kd"] else None
+    trained = padlab.distill(student, table, teacher=asked, folder=options.run, **settings)
     _replace_student(options.run, trained)
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     fifth = max(1, len(losses) // 5)
@@ -166,45 +160,54 @@ def _distill(options) -> None:
 def _evaluate(options) -> None:
     from padlab.runs import read_manifest, save_table, write_json
 
-    run = options.run
+    run, stages = options.run, read_manifest(options.run)["stages"]
     student, teacher = _pair(run)
-    trained = _trained(run, student)
+    models = {"before": student, "after": _trained(run, student)}
     prompts = padlab.load_prompts(options.prompts, limit=options.limit)
-    how, target = _as_sampled(run), _as_trained(run)
-    fresh = [
-        padlab.evaluate_samples(model, teacher, prompts, **how, seed=options.seed, folder=run / "evaluate" / name)
-        for model, name in ((student, "before"), (trained, "after"))
+    sampling = {name: stages["sample"][name] for name in ("n", *SAMPLING)}
+    target = {name: float(stages["checkpoints"][name]) for name in ("alpha", "beta")}
+    samples = [
+        padlab.evaluate_samples(model, teacher, prompts, **sampling, seed=options.seed, folder=run / "evaluate" / name)
+        for name, model in models.items()
     ]
-    table = fresh[0].table
+    table = samples[0].table
     if target["alpha"] > 0:
-        method = read_manifest(run)["stages"]["select"]["method"]
+        method = stages["select"]["method"]
         table = padlab.add_selection_probs(table, teacher, method, folder=run / "evaluate" / "before")
-    ranked = [padlab.rank_agreement(model, teacher, table, **target) for model in (student, trained)]
-    save_table(ranked[0].table, run / "heldout.jsonl")
-    result = {}
+    agreement = [padlab.rank_agreement(model, teacher, table, **target) for model in models.values()]
+    save_table(agreement[0].table, run / "heldout.jsonl")
     print(f"target: alpha {target['alpha']:g}, beta {target['beta']:g}")
-    for title, pair in (("the same held-out responses", ranked), ("fresh samples", fresh)):
-        print(f"\n{title} ({len(prompts)} prompts)   before   after   difference [95 % interval]")
-        for name, change in padlab.paired_differences(*pair).items():
-            values = [float(report.estimates()[name].value) for report in pair]
-            print(f"  {name:18} {values[0]:8.3f} {values[1]:8.3f}   {change}")
-            result[name] = {"before": values[0], "after": values[1], "difference": asdict(change)}
+    result = {
+        **_print_comparison(f"the same held-out responses ({len(prompts)} prompts)", *agreement),
+        **_print_comparison(f"fresh samples ({len(prompts)} prompts)", *samples),
+    }
     write_json(run / "evaluation.json", result)
     print(f"\n-> {run / 'evaluation.json'}")
 
 
+def _print_comparison(title: str, before, after) -> dict[str, dict]:
+    """Print means before and after with paired differences; the same as plain values."""
+    print(f"\n{title}   before   after   difference [95 % interval]")
+    means = [{name: interval.estimate for name, interval in r.intervals().items()} for r in (before, after)]
+    result = {}
+    for name, change in padlab.paired_differences(before, after).items():
+        print(f"  {name:18} {means[0][name]:8.3f} {means[1][name]:8.3f}   {change}")
+        result[name] = {"before": means[0][name], "after": means[1][name], "difference": change._asdict()}
+    return result
+
+
 def _doctor(options) -> None:
     if options.model in padlab.PRESETS:
-        plan = _preset(options.model)
+        preset = _preset(options.model)
         for model in padlab.load_pair(options.model):
-            print(f"{padlab.examine(model, n=plan.n, response_tokens=plan.max_new_tokens, lora=plan.lora)}\n")
+            print(f"{padlab.examine(model, n=preset.n, response_tokens=preset.max_new_tokens, lora=preset.lora)}\n")
     else:
         print(padlab.examine(padlab.load_model(options.model)))
 
 
 def _prepare_judge(options) -> None:
     student, teacher = _load(vars(options))
-    padlab.prepare_judge(padlab.with_judge(teacher, None), student, folder=options.run)
+    padlab.prepare_judge(student, padlab.with_judge(teacher, None), folder=options.run)
     print(f"padlab.with_judge(teacher, {str(options.run / 'judge')!r}) uses the adapter")
 
 
@@ -222,9 +225,15 @@ def _lab(options) -> int:
 
 
 def _preset(name: str):
-    from padlab.lm.models import get_preset
+    from padlab.lm.presets import get_preset
 
     return get_preset(name)
+
+
+def _with_flags(defaults: dict, options) -> dict:
+    """The preset's settings, with those that were given on the command line."""
+    flags = {name: getattr(options, name, None) for name in defaults}
+    return {name: default if flags[name] is None else flags[name] for name, default in defaults.items()}
 
 
 def _model_choice(run: Path) -> dict[str, str | None]:
@@ -241,26 +250,11 @@ def _pair(run: Path):
 
 
 def _load(choice: dict[str, str | None]):
-    if choice["teacher"] and choice["student"]:
-        return padlab.load_model(choice["teacher"]), padlab.load_model(choice["student"])
-    student, teacher = padlab.load_pair(choice["preset"])
-    if choice["teacher"]:
-        teacher = padlab.load_model(choice["teacher"])
-    return teacher, padlab.load_model(choice["student"]) if choice["student"] else student
-
-
-def _as_sampled(run: Path) -> dict[str, float]:
-    from padlab.runs import read_manifest
-
-    settings = read_manifest(run)["stages"]["sample"]
-    return {name: settings[name] for name in ("n", *SAMPLING)}
-
-
-def _as_trained(run: Path) -> dict[str, float]:
-    from padlab.runs import read_manifest
-
-    settings = read_manifest(run)["stages"]["checkpoints"]
-    return {name: float(settings[name]) for name in ("alpha", "beta")}
+    """Student and teacher: those named, the others from the preset."""
+    named = {role: padlab.load_model(choice[role]) for role in ("student", "teacher") if choice[role]}
+    if len(named) == 2:
+        return padlab.Pair(**named)
+    return padlab.load_pair(choice["preset"])._replace(**named)
 
 
 def _same_responses(path: Path, table) -> bool:
@@ -268,8 +262,8 @@ def _same_responses(path: Path, table) -> bool:
 
     if not path.exists():
         return False
-    there = load_table(path)
-    return all(list(there[name]) == list(table[name]) for name in ("prompt", "response_ids"))
+    saved = load_table(path)
+    return all(list(saved[name]) == list(table[name]) for name in ("prompt", "response_ids"))
 
 
 def _replace_student(run: Path, trained) -> None:

@@ -14,7 +14,7 @@ from tokenizers import normalizers
 
 import padlab
 from padlab.lm.models import LanguageModel
-from padlab.phases import questions, rewards, sampling
+from padlab.phases import multiple_choice, rewards, sampling
 from padlab.runs import load_table, save_table
 from padlab.show.html import responses
 
@@ -25,10 +25,10 @@ NAN, INFINITE = float("nan"), float("inf")
 
 
 class World:
-    """A teacher, a student, and a run folder in which both phases are done."""
+    """A student, a teacher, and a run folder in which both phases are done."""
 
     def __init__(self, tiny, folder):
-        self.teacher, self.student = tiny
+        self.student, self.teacher = tiny
         self.folder = folder
 
     def sample(self, prompts=PROMPTS, student=None, **changes):
@@ -63,7 +63,7 @@ def finished(tiny, tmp_path_factory):
 @pytest.fixture
 def world(finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "run ü")
-    return World((finished.teacher, finished.student), tmp_path / "run ü")
+    return World((finished.student, finished.teacher), tmp_path / "run ü")
 
 
 def changed(model, name, normalizer=None, **tokenizer_fields):
@@ -237,7 +237,7 @@ def test_the_message_names_place_and_remedy_and_nothing_is_lost(world, case, mon
     for module, model_call in (
         (sampling, "generate_rows"),
         (rewards, "score_ids"),
-        (questions, "next_token_logprobs"),
+        (multiple_choice, "next_token_logprobs"),
     ):
         monkeypatch.setattr(module, model_call, None)  # whatever is asked of a model again would fail
     assert list(world.all()) == first
@@ -256,7 +256,7 @@ def test_a_fault_found_on_the_way_keeps_the_rows_before_it(tiny, tmp_path):
 # --- what is no error
 
 
-def chain(teacher, student, prompts, **changes):
+def chain(student, teacher, prompts, **changes):
     """All phases, one after the other."""
     table = padlab.sample_responses(student, prompts, **{"n": 3, "max_new_tokens": 5, **changes})
     table = padlab.add_selection_probs(padlab.add_rewards(table, teacher), teacher)
@@ -268,7 +268,7 @@ def test_two_different_tokenizers_and_templates_work_end_to_end(tiny):
     table, trained, report = chain(*tiny, PROMPTS)
     assert set(report.per_prompt) == {"jsd", "kendall_tau", "top1", "pairwise_accuracy"}
     assert len(trained.history) == 3
-    back, _, _ = chain(tiny.student, tiny.teacher, PROMPTS)
+    back, _, _ = chain(tiny.teacher, tiny.student, PROMPTS)
     assert back["response_tokenizer"][0] != table["response_tokenizer"][0]
 
 
@@ -278,7 +278,7 @@ def test_two_different_tokenizers_and_templates_work_end_to_end(tiny):
 )
 def test_without_chat_template_or_pad_token_everything_works(tiny, fields):
     bare = changed(tiny.student, "bare student", **fields)
-    table, trained, report = chain(tiny.teacher, bare, PROMPTS)
+    table, trained, report = chain(bare, tiny.teacher, PROMPTS)
     assert len(trained.history) == 3
     assert (report.per_prompt["jsd"] >= 0).all()
     if fields.keys() == {"pad_token"}:  # padding is by length: the pad token decides nothing
@@ -289,7 +289,7 @@ def test_without_chat_template_or_pad_token_everything_works(tiny, fields):
 
 def test_a_left_over_padding_side_decides_nothing(tiny):
     left = changed(tiny.student, "left", padding_side="left", truncation_side="left")
-    found, expected = (chain(tiny.teacher, student, PROMPTS) for student in (left, tiny.student))
+    found, expected = (chain(student, tiny.teacher, PROMPTS) for student in (left, tiny.student))
     assert found[0]["response_ids"][:] == expected[0]["response_ids"][:]
     assert found[1].history[0]["loss"] == expected[1].history[0]["loss"]
 
@@ -301,7 +301,7 @@ def test_identical_responses_give_an_even_distribution_and_teach_nothing(tiny):
         assert p == pytest.approx([1 / 3] * 3, abs=1e-6)
     assert trained.history[0]["loss"] == pytest.approx(0, abs=1e-8)
     assert np.isnan(report.per_prompt["kendall_tau"]).all()  # no order: undefined, and left out of the mean
-    assert report.estimates()["kendall_tau"].prompts == 0
+    assert report.intervals()["kendall_tau"].count == 0
     assert padlab.PlackettLuce(10 * padlab.calibrate(table["teacher_reward"], None, 0.0)).top_choice()[
         0
     ].tolist() == pytest.approx([1 / 3] * 3, abs=1e-4)

@@ -48,7 +48,7 @@ def test_all_stages_leave_their_files(run):
     found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     assert {"jsd", "kendall_tau", "teacher_reward"} <= set(found)
     for values in found.values():
-        assert values["difference"]["value"] == pytest.approx(values["after"] - values["before"], abs=1e-9)
+        assert values["difference"]["estimate"] == pytest.approx(values["after"] - values["before"], abs=1e-9)
 
 
 def test_the_same_words_again_do_nothing_twice(run, capsys):
@@ -61,8 +61,8 @@ def test_other_settings_are_refused_with_the_difference(run, capsys):
     assert main(["distill", str(run), "--alpha", "0.25"]) == 1
     said = capsys.readouterr().err
     assert "alpha: 0.5 in the folder, 0.25 now" in said
-    assert main(["sample", str(run), "--preset", "embedded"]) == 1
-    assert "preset: 'tiny' in the folder, 'embedded' now" in capsys.readouterr().err
+    assert main(["sample", str(run), "--preset", "pruned"]) == 1
+    assert "preset: 'tiny' in the folder, 'pruned' now" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import json
 import pytest
 
 import padlab
+from padlab.phases import rewards, selection
 from padlab.runs import cached_rows
-from padlab.phases import calibration, rewards
 
 ROWS = [{"prompt": f"Name {k}.", "responses": ["red", "blue and green"]} for k in range(3)]
 
@@ -15,7 +15,7 @@ ROWS = [{"prompt": f"Name {k}.", "responses": ["red", "blue and green"]} for k i
 def counted(monkeypatch):
     """How many rows were scored, and how many asked about."""
     count = {"scored": 0, "asked": 0}
-    score, ask = rewards.score_ids, calibration.ask_model
+    score, ask = rewards.score_ids, selection.ask_model
 
     def score_counted(model, prompts, responses):
         count["scored"] += len(prompts)
@@ -26,7 +26,7 @@ def counted(monkeypatch):
         return ask(*arguments)
 
     monkeypatch.setattr(rewards, "score_ids", score_counted)
-    monkeypatch.setattr(calibration, "ask_model", ask_counted)
+    monkeypatch.setattr(selection, "ask_model", ask_counted)
     return count
 
 
@@ -51,7 +51,7 @@ def test_only_new_rows_are_asked_and_another_model_is_another_answer(tiny, count
 
 def test_another_question_is_another_answer(tiny, counted, tmp_path):
     short = lambda prompt, options: f"{prompt} A {options[0]} B {options[1]}?"  # noqa: E731
-    for settings in ({}, {"method": "n-way"}, {"average": "probability"}, {"max_response_tokens": 1}, {"ask": short}):
+    for settings in ({}, {"method": "n-way"}, {"average": "probability"}, {"max_response_tokens": 1}, {"question": short}):
         padlab.add_selection_probs(ROWS[:1], tiny.teacher, cache=tmp_path, **settings)
     assert counted["asked"] == 5
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from padlab import runs
-from padlab.runs import in_shards, load_table, lock, read_manifest, record, save_table, write_jsonl
+from padlab import progress
+from padlab.runs import in_shards, load_table, lock, read_manifest, record_stage, save_table, write_jsonl
 
 AWKWARD = "a run (über) 漢字"
 
@@ -262,16 +262,16 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_the_manifest_keeps_its_first_date_and_versions(folder):
     folder.mkdir()
-    record(folder, "one", {"a": Path("x")})
+    record_stage(folder, "one", {"a": Path("x")})
     first = read_manifest(folder)
-    record(folder, "two", {"b": 1})
+    record_stage(folder, "two", {"b": 1})
     second = read_manifest(folder)
     assert second["stages"] == {"one": {"a": "x"}, "two": {"b": 1}}
     assert all(first[key] == second[key] for key in ("created", "versions", "format"))
 
 
 def test_progress_passes_everything_through_and_is_silent_when_short(capsys):
-    assert list(runs.progress(range(5), "label")) == list(range(5))
+    assert list(progress.progress(range(5), "label")) == list(range(5))
     assert capsys.readouterr() == ("", "")
 
 
@@ -284,10 +284,10 @@ def test_progress_in_a_notebook_updates_one_line(monkeypatch):
 
     clock = iter(range(100))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(runs, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
     import IPython.display
 
     monkeypatch.setattr(IPython.display, "display", lambda data, raw, display_id: Handle())
-    assert list(runs.progress(range(6), "score")) == list(range(6))
+    assert list(progress.progress(range(6), "score")) == list(range(6))
     assert shown[0].startswith("score: 2 of 6, about 6 s left")
     assert shown[-1].startswith("score: 6 of 6 in")

@@ -97,7 +97,7 @@ def ndcg(scores: Scores, reference: Scores) -> Float[Tensor, "*prompts"]:
     tied = (scores[..., :, None] == scores[..., None, :]).double()
     shared = (tied @ gain[..., None]).squeeze(-1) / tied.sum(-1)
     discount = 1 / torch.arange(2, scores.shape[-1] + 2, dtype=torch.float64).log2()
-    reached = shared.gather(-1, scores.argsort(-1, descending=True, stable=True))
+    reached = shared.gather(-1, scores.argsort(dim=-1, descending=True, stable=True))
     return (reached * discount).sum(-1) / (gain.sort(-1, descending=True).values * discount).sum(-1)
 
 
@@ -113,13 +113,13 @@ def count_ties(scores: Scores, mask: Tensor | None = None) -> Float[Tensor, "*pr
 
 def _checked(scores: Scores, reference: Scores, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Both lists in float64 on the CPU, and the mask in full."""
-    (scores, mask), (reference, _) = (check_scores(torch.as_tensor(v), mask) for v in (scores, reference))
+    (scores, mask), (reference, _) = (check_scores(torch.as_tensor(v).double(), mask) for v in (scores, reference))
     if scores.shape != reference.shape:
         raise ValueError(
             f"scores have shape {tuple(scores.shape)}, the reference {tuple(reference.shape)}: both must be prompts x n"
         )
     exists = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
-    return scores.cpu().double(), reference.cpu().double(), exists.cpu()
+    return scores.cpu(), reference.cpu(), exists.cpu()
 
 
 def _pair_signs(scores: Scores, reference: Scores, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,8 +8,16 @@ import torch
 
 from padlab.lm.chat import encode_chat, encode_text
 from padlab.lm.models import LanguageModel
-from padlab.phases.selection import add_selection_probs, calibrate
-from padlab.phases.multiple_choice import CUT, ask_model, cut, letter_tokens, question, rows_of
+from padlab.phases.multiple_choice import (
+    TRUNCATED,
+    ask_model,
+    group_into_rows,
+    letter_tokens,
+    multiple_choice_question,
+    truncate,
+)
+from padlab.phases.selection import add_selection_probs
+from padlab.rankings.calibration import calibrate
 
 TEXTS = ["red", "a very long answer\nin two lines", "blue", "漢字 🙂"]
 
@@ -23,13 +31,13 @@ def test_cuts_are_visible_and_equal(tiny):
     long = "one two three four five six seven"
     ids = encode_text(tokenizer, long)
     for limit in range(1, len(ids)):
-        shown = cut(tokenizer, long, limit)
-        assert shown.endswith(CUT)
-        assert long.startswith(shown.removesuffix(CUT))
-    assert cut(tokenizer, long, len(ids)) == long
-    assert cut(tokenizer, long, None) == long
+        shown = truncate(tokenizer, long, limit)
+        assert shown.endswith(TRUNCATED)
+        assert long.startswith(shown.removesuffix(TRUNCATED))
+    assert truncate(tokenizer, long, len(ids)) == long
+    assert truncate(tokenizer, long, None) == long
     with pytest.raises(ValueError, match="max_response_tokens must be at least 1"):
-        cut(tokenizer, long, 0)
+        truncate(tokenizer, long, 0)
 
 
 def test_only_what_is_shown_counts(tiny):
@@ -89,8 +97,8 @@ def test_two_responses_rank_alike_both_ways(tiny):
 
 def test_the_mass_on_none_is_that_of_a_plain_forward(tiny):
     texts = ["red", "blue"]
-    found = ask_model(tiny.teacher, "Why?", [texts])
-    ids = encode_chat(tiny.teacher.tokenizer, question("Why?", texts))
+    found = ask_model(tiny.teacher, "Why?", [texts], multiple_choice_question)
+    ids = encode_chat(tiny.teacher.tokenizer, multiple_choice_question("Why?", texts))
     p = tiny.teacher.model(torch.tensor([ids])).logits[0, -1].softmax(-1)
     first = {encode_text(tiny.teacher.tokenizer, word)[0] for word in ("None", " None")}
     assert float(found.none[0]) == pytest.approx(float(p[sorted(first)].sum()), abs=1e-6)
@@ -112,13 +120,13 @@ def test_letters_are_looked_up_where_they_follow(tiny):
 
 def test_rows_keep_the_order_and_their_limit():
     questions = [[1] * 300 + [k] * 200 for k in range(5)]
-    rows = rows_of(questions)
+    rows = group_into_rows(questions)
     assert [q for row in rows for q in row] == questions
     assert [len(r) for r in rows] == [1, 1, 1, 1, 1]
-    assert [len(r) for r in rows_of([[1] * 300 + [k] * 20 for k in range(20)])] == [17, 3]
+    assert [len(r) for r in group_into_rows([[1] * 300 + [k] * 20 for k in range(20)])] == [17, 3]
 
 
-def test_standardised_terms_share_a_scale():
+def test_matched_terms_share_a_scale():
     reward, p = torch.tensor([[-1.0, -2.0, -4.0]]).double(), torch.tensor([[0.98, 0.01, 0.01]]).double()
     ends = [calibrate(reward, p, a, match_scale=True) for a in (0.0, 1.0)]
     assert torch.equal(ends[0], reward)
@@ -142,7 +150,7 @@ def test_resuming_with_another_wording_for_many_options_is_refused(tiny, answeri
     """The wording may differ for three options only."""
     answering(tiny.teacher, len)
     rows = [{"prompt": "p", "responses": ["a", "bb", "ccc"]}]
-    ask = lambda word: lambda p, o: question(p, o) if len(o) == 2 else question(p, o).replace("best", word)  # noqa: E731
-    add_selection_probs(rows, tiny.teacher, "n-way", ask=ask("best"), folder=tmp_path)
+    ask = lambda word: lambda p, o: multiple_choice_question(p, o) if len(o) == 2 else multiple_choice_question(p, o).replace("best", word)  # noqa: E731
+    add_selection_probs(rows, tiny.teacher, "n-way", question=ask("best"), folder=tmp_path)
     with pytest.raises(ValueError, match="candidates"):
-        add_selection_probs(rows, tiny.teacher, "n-way", ask=ask("nicest"), folder=tmp_path)
+        add_selection_probs(rows, tiny.teacher, "n-way", question=ask("nicest"), folder=tmp_path)

@@ -9,11 +9,11 @@ import torch
 
 import padlab
 from padlab.candidates import check_candidates
-from padlab.lm.chat import control_tokens, encode_text, end_of_turn_id
-from padlab.lm.chat import stop_ids
+from padlab.lm.chat import control_tokens, encode_text, end_of_turn_id, stop_ids
+from padlab.lm.encoding import candidate_ids
 from padlab.lm.models import LanguageModel
 from padlab.phases import rewards
-from padlab.phases.rewards import add_rewards, candidate_ids, score, score_tokens
+from padlab.phases.rewards import add_rewards, score, score_tokens
 from padlab.runs import save_table
 
 PROMPTS = [
@@ -57,12 +57,14 @@ def plain_reward(model, row, k, same_tokenizer):
     return sum(logps) / len(logps)
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["teacher, re-tokenized", "student, sampled ids"])
+@pytest.mark.parametrize("which", ["teacher", "student"], ids=["teacher, re-tokenized", "student, sampled ids"])
 @pytest.mark.parametrize("shard_size", [1, 3, 64])
 def test_agrees_with_a_plain_forward(tiny, sampled, which, shard_size):
-    found = add_rewards(sampled, tiny[which], "r", shard_size=shard_size)["r"]
+    model = getattr(tiny, which)
+    found = add_rewards(sampled, model, "r", shard_size=shard_size)["r"]
     for row, values in zip(sampled, found, strict=True):
-        assert values == pytest.approx([plain_reward(tiny[which], row, k, which == 1) for k in range(4)], abs=1e-4)
+        expected = [plain_reward(model, row, k, which == "student") for k in range(4)]
+        assert values == pytest.approx(expected, abs=1e-4)
 
 
 def test_score_agrees_with_a_plain_forward_without_end_of_turn(tiny):
@@ -79,7 +81,7 @@ def test_score_agrees_with_a_plain_forward_without_end_of_turn(tiny):
 
 def test_end_of_turn_counts_exactly_when_finished(tiny, sampled):
     """For both models alike: the last token is the model's own end of turn, and only then."""
-    for model, same in zip(tiny, (False, True), strict=True):
+    for model, same in zip(tiny, (True, False), strict=True):
         _, ids = candidate_ids(model, sampled)
         stops = stop_ids(model.model, model.tokenizer)
         for row, group in zip(sampled, ids, strict=True):

@@ -111,7 +111,7 @@ def test_the_teacher_is_asked_only_where_its_answers_count(tiny, monkeypatch):
     monkeypatch.setattr(module, "add_selection_probs", lambda *a, **k: asked.append(k) or ask(*a, **k))
     run(tiny, rounds=1, evaluate=None)
     assert not asked
-    _, history = run(tiny, rounds=1, evaluate=None, alpha=0.5, asking={"method": "n-way"})
+    _, history = run(tiny, rounds=1, evaluate=None, alpha=0.5, selection={"method": "n-way"})
     assert [k["method"] for k in asked] == ["n-way"]
     assert set(history[1]) == {"round", "responses", "teacher_reward", "loss", "jsd", "kendall_tau"}
 
@@ -133,7 +133,7 @@ def test_a_budget_is_spent_exactly(tiny):
 
 
 def test_token_level_distillation_asks_the_teacher_that_was_given(tiny):
-    pair = run(tiny, rounds=1)[0], tiny.student  # one tokenizer
+    pair = padlab.Pair(tiny.student, run(tiny, rounds=1)[0])  # one tokenizer
     assert run(pair, rounds=1, token_kd=1.0)[1][1]["loss"] > run(pair, rounds=1)[1][1]["loss"]
 
 

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma2Config, Lfm2Config
 
 from padlab.lm import generate
-from padlab.lm.chat import control_tokens, encode_chat
-from padlab.lm.chat import stop_ids
+from padlab.lm.chat import control_tokens, encode_chat, stop_ids
 from padlab.lm.generate import choose
 from padlab.lm.models import LanguageModel
 from padlab.phases import sampling
-from padlab.phases.sampling import noise, pick_diverse, sample_responses
+from padlab.phases.sampling import pick_diverse, random_stream, sample_responses
 from padlab.runs import load_table, save_table
 
 PROMPTS = [f"{'Tell me more. ' * (k % 5)}What is number {k}?" for k in range(16)]
@@ -38,7 +37,7 @@ def plain_draw(model, prompt, number, seed, steps, temperature=1.0, top_p=0.95):
     tokenizer, stops = model.tokenizer, stop_ids(model.model, model.tokenizer)
     banned = [i for i in control_tokens(tokenizer).values() if i not in stops]
     ids, prompt_ids = [], encode_chat(tokenizer, prompt)
-    for uniform in noise(seed, prompt, number, steps):
+    for uniform in random_stream(seed, prompt, number, steps):
         with torch.no_grad():
             logits = model.model(torch.tensor([prompt_ids + ids])).logits[0, -1].double().numpy()
         blank = not any(tokenizer.decode([i]).strip() for i in ids)
@@ -137,7 +136,7 @@ def test_seeds_prompts_and_numbers_give_different_draws(tiny, sampled):
 
 def test_noise_is_uniform_and_belongs_to_its_key():
     keys = list(itertools.product([0, 1, -5, 2**40], ["a", "b", "a\0b", "漢"], [0, 1, 10]))
-    rows = np.array([noise(s, p, k, 500) for s, p, k in keys])
+    rows = np.array([random_stream(s, p, k, 500) for s, p, k in keys])
     assert rows.min() >= 0
     assert rows.max() < 1
     assert len(np.unique(rows[:, 0])) == len(keys)
@@ -145,7 +144,7 @@ def test_noise_is_uniform_and_belongs_to_its_key():
     expected = rows.size / 20
     assert ((counts - expected) ** 2 / expected).sum() < 43.8  # chi-square, 19 degrees of freedom, p = 0.001
     assert np.abs(np.corrcoef(rows) - np.eye(len(keys))).max() < 0.25
-    assert (noise(1, "a", 2, 10) == noise(1, "a", 2, 99)[:10]).all()
+    assert (random_stream(1, "a", 2, 10) == random_stream(1, "a", 2, 99)[:10]).all()
 
 
 def test_control_tokens_are_never_drawn(tiny, shouting):
@@ -305,7 +304,7 @@ def test_pick_diverse_is_the_greedy_choice(texts, data):
 def test_pool_keeps_the_most_different_of_independent_draws(tiny):
     options = {"max_new_tokens": 4, "temperature": 0.6, "seed": 2}
     whole = sample_responses(tiny.student, PROMPTS[:5], n=6, **options)
-    picked = sample_responses(tiny.student, PROMPTS[:5], n=3, pool=6, **options)
+    picked = sample_responses(tiny.student, PROMPTS[:5], n=3, oversample=6, **options)
     for all_six, three in zip(whole, picked, strict=True):
         keep = pick_diverse(all_six["responses"], 3)
         for column in ("responses", "response_ids", "finished"):
@@ -335,7 +334,7 @@ def test_nothing_global_is_touched(tiny):
         ({"top_p": 1.1}, "top_p must lie in"),
         ({"top_p": float("nan")}, "top_p must lie in"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
-        ({"pool": 3}, "pool must be at least n = 4, got 3"),
+        ({"oversample": 3}, "oversample must be at least n = 4, got 3"),
         (
             {"max_new_tokens": 600},
             "row 0: the prompt has .* tokens; with 600 more it exceeds the context of tiny student",
@@ -417,7 +416,7 @@ save_table(table, OUT)
 """
 
 
-@pytest.mark.parametrize("extra", ["distinct=False", "distinct=True, temperature=0.3", "pool=6"])
+@pytest.mark.parametrize("extra", ["distinct=False", "distinct=True, temperature=0.3", "oversample=6"])
 def test_killed_at_random_points_gives_the_unbroken_bytes(killer, tmp_path, extra):
     def code(name):
         text = SAMPLE.replace("FOLDER", repr(str(tmp_path / name))).replace(
@@ -436,7 +435,7 @@ def test_killed_at_random_points_gives_the_unbroken_bytes(killer, tmp_path, extr
 
 def test_the_killed_process_draws_what_this_one_draws(killer, sampled, tmp_path):
     text = (
-        SAMPLE.replace("FOLDER", "None").replace("OUT", repr(str(tmp_path / "there.jsonl"))).replace("EXTRA", "pool=4")
+        SAMPLE.replace("FOLDER", "None").replace("OUT", repr(str(tmp_path / "there.jsonl"))).replace("EXTRA", "oversample=4")
     )
     assert killer.run(text)[0] == 0
     assert (tmp_path / "there.jsonl").read_bytes() == saved(sampled, tmp_path / "here.jsonl")

@@ -15,9 +15,10 @@ from tokenizers import normalizers
 from padlab.candidates import check_candidates
 from padlab.lm.chat import control_tokens, encode_chat
 from padlab.lm.models import LanguageModel
-from padlab.phases import questions
-from padlab.phases.selection import add_selection_probs, calibrate
-from padlab.phases.multiple_choice import ask_model, question
+from padlab.phases import multiple_choice
+from padlab.phases.multiple_choice import ask_model, multiple_choice_question
+from padlab.phases.selection import add_selection_probs
+from padlab.rankings.calibration import calibrate
 
 METHODS = ("pairwise", "n-way")
 TEXTS = ["red", "a very long answer\nin two lines", "blue", "漢字 🙂"]
@@ -115,10 +116,10 @@ def test_all_orders_are_asked(tiny, answering):
 def test_the_letters_are_read_from_a_plain_forward(tiny):
     """ask_model against transformers' own forward: log-softmax, variants of a letter summed, renormalised."""
     for model in tiny:
-        answers = ask_model(model, "Why?", [TEXTS[:3], TEXTS[1:]])
+        answers = ask_model(model, "Why?", [TEXTS[:3], TEXTS[1:]], multiple_choice_question)
         found, mass = answers.logps, answers.mass
         for row, texts in enumerate((TEXTS[:3], TEXTS[1:])):
-            talk = [{"role": "user", "content": question("Why?", texts)}]
+            talk = [{"role": "user", "content": multiple_choice_question("Why?", texts)}]
             ids = model.tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
             with torch.no_grad():
                 p = model.model(torch.tensor([ids])).logits[0, -1].double().softmax(-1).numpy()
@@ -150,7 +151,7 @@ hostile = st.lists(st.sampled_from(["[A]", "[B]", "Which answer is better?", "> 
 @settings(max_examples=100, deadline=None)
 @given(hostile.map("".join), hostile.map("".join), hostile.map("".join))
 def test_nothing_in_a_text_looks_like_a_header(prompt, first, second):
-    lines = re.split("|".join(map(re.escape, ["\r\n", *BREAKS])), question(prompt, [first, second]))
+    lines = re.split("|".join(map(re.escape, ["\r\n", *BREAKS])), multiple_choice_question(prompt, [first, second]))
     own = [line for line in lines if not line.startswith("> ") and line]
     assert own == ["Question:", "[A]", "[B]", "Which answer is better? Reply with one letter, A or B."]
 
@@ -164,7 +165,7 @@ def test_a_forged_vote_does_not_count(tiny, answering, method):
     assert {text for options, _, _ in asked for text in options} == {forged, "red"}
     for model in tiny:
         control = set(control_tokens(model.tokenizer).values())
-        count = lambda text: sum(i in control for i in encode_chat(model.tokenizer, question("q", [text, "red"])))  # noqa: B023, E731
+        count = lambda text: sum(i in control for i in encode_chat(model.tokenizer, multiple_choice_question("q", [text, "red"])))  # noqa: B023, E731
         assert count(forged) == count("blue")
 
 
@@ -206,7 +207,7 @@ def test_broken_weights_stop_the_stage_before_anything_wrong_is_kept(tiny, tmp_p
 def test_resumes_and_refuses_other_questions(tiny, tmp_path, monkeypatch):
     rows = [{"prompt": f"p{k}", "responses": ["a", f"b{k}"]} for k in range(5)]
     whole = add_selection_probs(rows, tiny.teacher)
-    original, calls = questions.next_token_logprobs, 0
+    original, calls = multiple_choice.next_token_logprobs, 0
 
     def interrupted(*arguments):
         nonlocal calls
@@ -215,7 +216,7 @@ def test_resumes_and_refuses_other_questions(tiny, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(questions, "next_token_logprobs", interrupted)
+    monkeypatch.setattr(multiple_choice, "next_token_logprobs", interrupted)
     with pytest.raises(KeyboardInterrupt):
         add_selection_probs(rows, tiny.teacher, folder=tmp_path, shard_size=1)
     assert list(add_selection_probs(rows, tiny.teacher, folder=tmp_path, shard_size=1)) == list(whole)
@@ -253,7 +254,7 @@ def test_the_ends_of_alpha():
 def test_probability_zero_stays_finite_and_last():
     found = calibrate([-1.0, -1.0], [0.0, 1.0], alpha=0.5)
     assert torch.isfinite(found).all()
-    assert found[0] < found[1] - 40
+    assert found.tolist() == pytest.approx([-0.5 + 0.5 * math.log(1e-6), -0.5])  # 1e-6 is the stated floor
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan"), float("inf")])

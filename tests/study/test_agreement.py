@@ -11,7 +11,9 @@ from scipy.special import logsumexp
 
 import padlab
 from padlab.phases.rewards import add_rewards
-from padlab.study.agreement import Report, agreement_of, paired_differences, estimate, evaluate_samples, rank_agreement, repetition
+from padlab.rankings.uncertainty import mean_interval
+from padlab.study.agreement import evaluate_samples, rank_agreement
+from padlab.study.metrics import Report, paired_differences, prompt_agreement, repetition
 
 PROMPTS = [f"Name {k} things." for k in range(6)]
 
@@ -56,7 +58,7 @@ ties = st.lists(st.integers(-6, 0).map(lambda k: k / 4), min_size=5, max_size=5)
 @given(ties, ties, st.integers(1, 5), st.floats(0.1, 20))
 def test_every_measure_by_its_definition(ours, theirs, n, beta):
     expected = by_hand(ours[:n], theirs[:n], beta)
-    assert agreement_of(ours[:n], theirs[:n], beta) == pytest.approx(expected, abs=1e-6, nan_ok=True)
+    assert prompt_agreement(ours[:n], theirs[:n], beta) == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
 def test_a_student_that_is_its_own_teacher_agrees(tiny, table):
@@ -64,7 +66,7 @@ def test_a_student_that_is_its_own_teacher_agrees(tiny, table):
     assert report.per_prompt["jsd"] == pytest.approx(np.zeros(6), abs=1e-9)
     for name in ("kendall_tau", "top1", "pairwise_accuracy"):
         assert report.per_prompt[name].tolist() == [1.0] * 6
-    assert all(e.low == e.high == e.value for n, e in report.estimates().items() if n != "jsd")
+    assert all(e.low == e.high == e.estimate for n, e in report.intervals().items() if n != "jsd")
 
 
 def test_a_report_measures_both_models_on_the_given_responses(tiny, table):
@@ -128,8 +130,8 @@ def test_identical_responses_and_single_ones_do_not_crash(tiny):
     report = rank_agreement(tiny.student, tiny.teacher, padlab.check_candidates(rows))
     assert np.isnan(report.per_prompt["kendall_tau"][:2]).all()
     assert report.per_prompt["jsd"][:2] == pytest.approx([0, 0], abs=1e-6)
-    assert report.estimates()["kendall_tau"].prompts == 1
-    assert report.estimates()["jsd"].prompts == 3
+    assert report.intervals()["kendall_tau"].count == 1
+    assert report.intervals()["jsd"].count == 3
     assert "nan" in str(report)
 
 
@@ -153,9 +155,9 @@ def test_intervals_cover_the_truth(draw):
             "exponential": lambda: rng.exponential(size=40) - 1,
             "kendall": lambda: rng.choice(taus, size=40),
         }[draw]()
-        found = estimate(values)
+        found = mean_interval(values)
         inside.append(found.low <= 0 <= found.high)
-        assert found.low <= found.value <= found.high
+        assert found.low <= found.estimate <= found.high
     assert 0.88 <= np.mean(inside) <= 0.99
 
 
@@ -163,23 +165,23 @@ def test_an_estimate_by_a_bootstrap_of_our_own():
     values = np.random.default_rng(1).exponential(size=60)
     rng = np.random.default_rng(2)
     means = values[rng.integers(60, size=(20_000, 60))].mean(1)
-    found = estimate(values)
-    assert found.value == pytest.approx(values.mean())
+    found = mean_interval(values)
+    assert found.estimate == pytest.approx(values.mean())
     assert (found.low, found.high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.03)
-    assert found == estimate(values)
-    assert found.prompts == 60
+    assert found == mean_interval(values)
+    assert found.count == 60
 
 
 def test_undefined_values_are_left_out():
     values = [0.1, np.nan, 0.3, 0.5]
-    assert estimate(values) == estimate([0.1, 0.3, 0.5])
-    only = estimate([np.nan, 2.0])
-    assert (only.value, only.prompts) == (2.0, 1)
+    assert mean_interval(values) == mean_interval([0.1, 0.3, 0.5])
+    only = mean_interval([np.nan, 2.0])
+    assert (only.estimate, only.count) == (2.0, 1)
     assert math.isnan(only.low)
     assert math.isnan(only.high)
-    assert math.isnan(estimate([np.nan, np.nan]).value)
-    same = estimate([1.0] * 5)
-    assert (same.value, same.low, same.high) == (1.0, 1.0, 1.0)
+    assert math.isnan(mean_interval([np.nan, np.nan]).estimate)
+    same = mean_interval([1.0] * 5)
+    assert (same.estimate, same.low, same.high) == (1.0, 1.0, 1.0)
 
 
 def test_paired_differences_are_sharper_than_two_intervals():
@@ -187,16 +189,16 @@ def test_paired_differences_are_sharper_than_two_intervals():
     before = rng.normal(size=80)
     after = before + 0.2 + 0.1 * rng.normal(size=80)
     change = paired_differences(Report({"x": before}), Report({"x": after}))["x"]
-    assert change.value == pytest.approx((after - before).mean())
+    assert change.estimate == pytest.approx((after - before).mean())
     assert change.low > 0.1
     assert change.high < 0.3
-    assert estimate(after).low < estimate(before).high  # the two intervals by themselves overlap
-    assert change == estimate(after - before)
+    assert mean_interval(after).low < mean_interval(before).high  # the two intervals by themselves overlap
+    assert change == mean_interval(after - before)
 
 
 def test_pairs_with_an_undefined_side_are_left_out():
     before, after = (Report({"x": np.array(v)}) for v in ([1.0, np.nan, 2.0, 3.0], [2.0, 5.0, np.nan, 4.5]))
-    assert paired_differences(before, after)["x"] == estimate([1.0, 1.5])
+    assert paired_differences(before, after)["x"] == mean_interval([1.0, 1.5])
 
 
 def test_only_the_same_prompts_can_be_compared(tiny, table):
@@ -206,7 +208,7 @@ def test_only_the_same_prompts_can_be_compared(tiny, table):
     for other in (turned, fewer):
         with pytest.raises(ValueError, match="same prompts in the same order"):
             paired_differences(first, other)
-    assert all(change.value == 0 for change in paired_differences(first, first).values())
+    assert all(change.estimate == 0 for change in paired_differences(first, first).values())
 
 
 # --- what the student writes
@@ -246,6 +248,6 @@ def test_repetition_by_counting(ids):
 def test_first_places_that_tie_do_not_depend_on_the_order_of_the_responses():
     for order in itertools.permutations(range(3)):
         ours, theirs = ([values[k] for k in order] for values in ([2.0, 2.0, 1.0], [5.0, 4.0, 3.0]))
-        assert agreement_of(ours, theirs)["top1"] == 0.5
-        assert agreement_of(theirs, ours)["top1"] == 1.0
-        assert math.isnan(agreement_of(ours, [1.0] * 3)["top1"])
+        assert prompt_agreement(ours, theirs)["top1"] == 0.5
+        assert prompt_agreement(theirs, ours)["top1"] == 1.0
+        assert math.isnan(prompt_agreement(ours, [1.0] * 3)["top1"])

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import padlab
-from padlab.training.collator import training_examples
-from padlab.training.trainer import PADConfig
 from padlab.study import baselines as module
-from padlab.study.baselines import METHODS, best_and_worst, compare_baselines, response_tokens
+from padlab.study.baselines import METHODS, compare_baselines, keep_best_and_worst, response_tokens
+from padlab.training.collator import training_examples
+from padlab.training.config import PADConfig
 
 PROMPTS = [f"Name {k} things." for k in range(4)]
 SETTINGS = {"n": 3, "sampling": {"max_new_tokens": 6}, "gradient_accumulation_steps": 2, "learning_rate": 5e-3}
@@ -16,8 +16,9 @@ SETTINGS = {"n": 3, "sampling": {"max_new_tokens": 6}, "gradient_accumulation_st
 
 @pytest.fixture(scope="module")
 def models(tiny):
-    """Teacher and student with one tokenizer."""
-    return tiny.teacher, padlab.prune_blocks(tiny.teacher, tiny.teacher.model.config.num_hidden_layers - 1)
+    """A pair with one tokenizer."""
+    blocks = tiny.teacher.model.config.num_hidden_layers
+    return padlab.Pair(padlab.prune_blocks(tiny.teacher, blocks - 1), tiny.teacher)
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +34,13 @@ def test_every_method_sees_as_many_tokens(models, monkeypatch):
         return train(student, table, **settings)
 
     monkeypatch.setattr(module, "distill", watched)
-    rows = compare_baselines(models[1], models[0], PROMPTS, lambda s: {"hash": s.weights_hash()}, **SETTINGS)
+    rows = compare_baselines(models.student, models.teacher, PROMPTS, lambda s: {"hash": s.weights_hash()}, **SETTINGS)
     assert [row["method"] for row in rows] == ["none", *METHODS]
     assert len({row["hash"] for row in rows}) == len(rows)
     assert len({round(tokens) for tokens, _ in seen.values()}) == 1
-    own = padlab.sample_responses(models[1], PROMPTS, 3, max_new_tokens=6)["responses"]
+    own = padlab.sample_responses(models.student, PROMPTS, 3, max_new_tokens=6)["responses"]
     assert seen["ppd"][1]["responses"] == seen["token_kd"][1]["responses"] == own
-    theirs = padlab.sample_responses(models[0], PROMPTS, 3, max_new_tokens=6)["responses"]
+    theirs = padlab.sample_responses(models.teacher, PROMPTS, 3, max_new_tokens=6)["responses"]
     assert seen["sft"][1]["responses"] == theirs
     assert {len(r) for r in seen["dpo"][1]["responses"]} == {2}
 
@@ -48,8 +49,8 @@ def test_best_and_worst_by_calibrated_reward():
     row = {"prompt": "p", "responses": ["a", "b", "c"], "response_ids": [[1], [2], [3]], "response_tokenizer": "x",
            "teacher_reward": [-1.0, -2.0, -3.0], "selection_prob": [0.2, 0.2, 0.6]}  # fmt: skip
     table = padlab.check_candidates([row])
-    assert best_and_worst(table)["responses"] == [["a", "c"]]
-    chosen = best_and_worst(table, alpha=1.0)
+    assert keep_best_and_worst(table)["responses"] == [["a", "c"]]
+    chosen = keep_best_and_worst(table, alpha=1.0)
     assert chosen["responses"] == [["c", "a"]]
     assert chosen["teacher_reward"][0] == pytest.approx(np.log([0.6, 0.2]).tolist())
     assert chosen["response_ids"] == [[[3], [1]]]
@@ -72,8 +73,8 @@ def test_a_pairs_first_is_better_by_what_chose_it(models, monkeypatch):
 
     monkeypatch.setattr(module, "distill", given)
     monkeypatch.setattr(module, "add_selection_probs", asked)
-    more = {**SETTINGS, "alpha": 0.4, "match_scale": True, "each": {"dpo": {"alpha": 0.6}}}
-    compare_baselines(models[1], models[0], PROMPTS, lambda s: {}, methods=["dpo", "simpo"], **more)
+    more = {**SETTINGS, "alpha": 0.4, "match_scale": True, "method_settings": {"dpo": {"alpha": 0.6}}}
+    compare_baselines(models.student, models.teacher, PROMPTS, lambda s: {}, methods=["dpo", "simpo"], **more)
     for examples in seen.values():
         assert all(e["teacher_scores"][0] > e["teacher_scores"][1] for e in examples)
     firsts = [[e["response_ids"][0] for e in seen[loss]] for loss in ("dpo", "simpo")]
@@ -82,4 +83,4 @@ def test_a_pairs_first_is_better_by_what_chose_it(models, monkeypatch):
 
 def test_unknown_methods_are_named(models):
     with pytest.raises(ValueError, match="unknown methods orpo; there are sft"):
-        compare_baselines(models[1], models[0], PROMPTS, dict, methods=["ppd", "orpo"])
+        compare_baselines(models.student, models.teacher, PROMPTS, dict, methods=["ppd", "orpo"])

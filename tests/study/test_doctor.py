@@ -9,9 +9,9 @@ from tokenizers import normalizers
 import padlab
 from padlab.lm.models import LanguageModel
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
-from padlab.phases import questions
+from padlab.phases import multiple_choice
 from padlab.phases.multiple_choice import letter_tokens
-from padlab.study.doctor import PROBE, Finding, examine, memory_estimate, pair_notes, selection_probe
+from padlab.study.doctor import PROBE, Finding, examine, memory_estimate, selection_probe
 
 TOPICS = ["chat template", "end of turn", "pad token", "text is not control", "option letters"]
 
@@ -47,7 +47,7 @@ def answering(monkeypatch, model, strength):
             row[second] = strength if options[1] == right[question] else 0.0
         return rows.log_softmax(-1)
 
-    monkeypatch.setattr(questions, "next_token_logprobs", answer)
+    monkeypatch.setattr(multiple_choice, "next_token_logprobs", answer)
 
 
 def test_random_weights_are_no_teacher_for_calibration(tiny):
@@ -215,9 +215,3 @@ def test_lora_memory_counts_the_adapters_weights():
     none = {"n": 0, "prompt_tokens": 0, "response_tokens": 0}
     found = memory_estimate(network, **none)
     assert (found["gb_training"] - found["gb_scoring"]) * 1e9 == pytest.approx(16 * adapter, rel=0.25)
-
-
-def test_a_pair_is_told_how_its_texts_travel(tiny):
-    student, teacher = tiny
-    assert "different tokenizers: text is re-tokenized" in pair_notes(teacher, student)[0].text
-    assert "same tokenizers: sampled ids are scored as they are" in pair_notes(student, student)[0].text

@@ -8,7 +8,8 @@ import torch
 
 import padlab
 from padlab.lm.fast.scoring import next_token_logprobs
-from padlab.study.judge import judge_quality, make_pairs, prepare_judge, question_losses, training_questions
+from padlab.study.judge import judge_quality, make_pairs
+from padlab.study.judge_training import prepare_judge, question_losses, training_questions
 
 PROMPTS = [f"Say {word}." for word in ("red", "blue", "green", "black", "white", "brown")]
 
@@ -16,14 +17,14 @@ PROMPTS = [f"Say {word}." for word in ("red", "blue", "green", "black", "white",
 def tables(count=6):
     good, weak = ([{"prompt": p, "responses": [f"{w} {p} {k}" for k in range(2)]} for p in PROMPTS[:count]]
                   for w in ("good", "weak"))  # fmt: skip
-    return padlab.check_candidates(good), padlab.check_candidates(weak)
+    return padlab.check_candidates(weak), padlab.check_candidates(good)
 
 
 @pytest.fixture(scope="module")
 def judged(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("judge")
-    call = {"folder": folder, "learning_rate": 7e-3, "epochs": 15, "prompts_per_step": 2}
-    return folder, call, prepare_judge(tiny.teacher, tiny.student, PROMPTS, **call)
+    call = {"folder": folder, "learning_rate": 7e-3, "num_train_epochs": 15, "per_device_train_batch_size": 2}
+    return folder, call, prepare_judge(tiny.student, tiny.teacher, PROMPTS, **call)
 
 
 def test_pairs_are_what_they_say():
@@ -78,11 +79,11 @@ def _samples(folder):
 def test_training_teaches_the_letters(tiny, judged):
     """On its own training pairs the adapter answers with a letter, and is right more often than the bare model."""
     folder = judged[0]
-    drawn = [padlab.check_candidates(_samples(folder / name)) for name in ("teacher", "student")]
+    drawn = [padlab.check_candidates(_samples(folder / name)) for name in ("student", "teacher")]
     before, after = (judge_quality(m, make_pairs(*drawn)) for m in (tiny.teacher, judged[2]))
     for kind in after:
-        assert after[kind]["option_mass"].value > before[kind]["option_mass"].value + 0.2
-    assert sum(after[k]["p_better"].value for k in after) > sum(before[k]["p_better"].value for k in before) + 0.1
+        assert after[kind]["option_mass"].estimate > before[kind]["option_mass"].estimate + 0.2
+    assert sum(after[k]["p_better"].estimate for k in after) > sum(before[k]["p_better"].estimate for k in before) + 0.1
 
 
 def test_a_judge_answers_selection_questions_only(tiny, judged):
@@ -108,11 +109,11 @@ def test_selection_refuses_to_resume_under_another_judge(tiny, judged, tmp_path)
 
 def test_the_same_call_again_trains_nothing_and_gives_the_same(tiny, judged, monkeypatch):
     folder, call, first = judged
-    monkeypatch.setattr("padlab.study.judge.question_losses", None)
-    again = prepare_judge(tiny.teacher, tiny.student, PROMPTS, **call)
+    monkeypatch.setattr("padlab.study.judge_training.question_losses", None)
+    again = prepare_judge(tiny.student, tiny.teacher, PROMPTS, **call)
     assert again.judge_hash() == first.judge_hash()
     with pytest.raises(ValueError, match="rank: 8 in the folder, 4 now"):
-        prepare_judge(tiny.teacher, tiny.student, PROMPTS, **{**call, "rank": 4})
+        prepare_judge(tiny.student, tiny.teacher, PROMPTS, **{**call, "rank": 4})
     assert not [f for f in (folder / "judge").rglob("*") if f.suffix in (".bin", ".pt", ".pkl")]
 
 
@@ -140,7 +141,7 @@ def test_a_question_of_ones_own(tiny):
         seen.append((prompt, list(options)))
         return f"{prompt}: A = {options[0]} or B = {options[1]}?"
 
-    found = padlab.add_selection_probs(rows, tiny.teacher, ask=short, votes=True)[0]
+    found = padlab.add_selection_probs(rows, tiny.teacher, question=short, votes=True)[0]
     assert sorted(seen[-2:]) == [("p", ["a", "b"]), ("p", ["b", "a"])]
     talk = [{"role": "user", "content": "p: A = a or B = b?"}]
     ids = tiny.teacher.tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
@@ -152,9 +153,9 @@ def test_a_question_of_ones_own(tiny):
 
 
 def test_order_of_the_pairs_table_decides_nothing_but_the_other_prompt():
-    good, weak = tables()
+    weak, good = tables()
     order = list(range(6))
     random.Random(3).shuffle(order)
-    own = {(p.prompt, p.better, p.worse) for p in make_pairs(good, weak) if p.kind == "own"}
-    shuffled = make_pairs(good.select(order), weak.select(order))
+    own = {(p.prompt, p.better, p.worse) for p in make_pairs(weak, good) if p.kind == "own"}
+    shuffled = make_pairs(weak.select(order), good.select(order))
     assert {(p.prompt, p.better, p.worse) for p in shuffled if p.kind == "own"} == own

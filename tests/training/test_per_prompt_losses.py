@@ -8,9 +8,9 @@ import torch
 
 import padlab
 from padlab.phases.distillation import distill
-from padlab.training.per_prompt_losses import LOSSES, Scored, best_and_worst, prompt_losses
 from padlab.phases.rewards import add_rewards
-from padlab.training.trainer import PADConfig
+from padlab.training.config import PADConfig
+from padlab.training.per_prompt_losses import LOSSES, Scored, chosen_and_rejected, prompt_losses
 
 PROMPTS = [f"Name {k} things." for k in range(6)]
 ONE_STEP = {"learning_rate": 0.0, "num_train_epochs": 1, "gradient_accumulation_steps": 6, "logging_steps": 1}
@@ -18,14 +18,14 @@ ONE_STEP = {"learning_rate": 0.0, "num_train_epochs": 1, "gradient_accumulation_
 
 @pytest.fixture(scope="module")
 def models(tiny):
-    """Teacher and student with one tokenizer: the student is the teacher with other weights."""
+    """A pair with one tokenizer: the student is the teacher with other weights."""
     teacher = tiny.teacher
-    return teacher, padlab.prune_blocks(teacher, teacher.model.config.num_hidden_layers - 1)
+    return padlab.Pair(padlab.prune_blocks(teacher, teacher.model.config.num_hidden_layers - 1), teacher)
 
 
 @pytest.fixture(scope="module")
 def table(models):
-    teacher, student = models
+    student, teacher = models
     drawn = padlab.sample_responses(student, PROMPTS, n=3, max_new_tokens=8)
     return add_rewards(add_rewards(drawn, teacher), student, "student_reward")
 
@@ -36,7 +36,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def first_loss(models, table, loss, **settings):
-    return distill(models[1], table, loss=loss, teacher=models[0], **{**ONE_STEP, **settings}).history[0]["loss"]
+    return distill(models.student, table, loss=loss, teacher=models.teacher, **{**ONE_STEP, **settings}).history[0]["loss"]
 
 
 def test_before_training_dpo_is_ln_2_and_sft_the_mean_reward(models, table):
@@ -61,8 +61,8 @@ def test_simpo_compares_the_teachers_best_and_worst(models, table):
 def test_sums_instead_of_means(models, table):
     """VPD by hand on the log-probabilities of whole responses."""
     sums = table
-    for model, column in zip(models, ("teacher_reward", "student_reward"), strict=True):
-        sums = add_rewards(sums, model, column, reduction="sum", token_logps=True)
+    for model, column in zip(models, ("student_reward", "teacher_reward"), strict=True):
+        sums = add_rewards(sums, model, column, length_normalize=False, token_logps=True)
         assert sums[column] == [[pytest.approx(sum(r)) for r in row] for row in sums["token_logps"]]
     losses = []
     for entry in sums:
@@ -70,25 +70,21 @@ def test_sums_instead_of_means(models, table):
         losses.append(sum(np.logaddexp.reduce(scores[k:]) - scores[k] for k in range(len(scores))))
     found = first_loss(models, sums, "vpd", beta=0.3, length_normalize=False)
     assert found == pytest.approx(np.mean(losses), abs=1e-4)
-    with pytest.raises(ValueError, match="reduction must be one of mean, sum"):
-        add_rewards(table, models[0], reduction="max")
-    with pytest.raises(ValueError, match="reward_reduction must be one of mean, sum"):
-        PADConfig("out", reward_reduction="max")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_learns_its_own_aim(models, table, loss):
     settings = {"learning_rate": 5e-3, "num_train_epochs": 6, "gradient_accumulation_steps": 3, "seed": 1}
-    history = distill(models[1], table, loss=loss, teacher=models[0], **settings).history
+    history = distill(models.student, table, loss=loss, teacher=models.teacher, **settings).history
     losses = [entry["loss"] for entry in history if "loss" in entry]
     assert losses[-1] < losses[0]
 
 
 def test_token_distillation_says_what_it_needs(models, tiny, table):
     with pytest.raises(ValueError, match="pass teacher="):
-        distill(models[1], table, loss="token_kd")
+        distill(models.student, table, loss="token_kd")
     with pytest.raises(ValueError, match="one tokenizer for both"):
-        distill(tiny.student, table.remove_columns(["response_ids"]), loss="token_kd", teacher=models[0])
+        distill(tiny.student, table.remove_columns(["response_ids"]), loss="token_kd", teacher=models.teacher)
 
 
 def test_a_prompt_counts_once_however_many_responses_it_has():
@@ -96,10 +92,12 @@ def test_a_prompt_counts_once_however_many_responses_it_has():
     rewards = torch.tensor([[-1.0, -2.0, -1.5], [-1.0, -2.0, 0.0]])
     teacher = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 0.0]])
     exists = torch.tensor([[True, True, True], [True, True, False]])
-    batch = Scored(rewards, teacher, exists, torch.full((2, 3), 4.0), rewards * 5, -rewards)
-    alone = Scored(*(x[1:, :2] for x in (rewards, teacher, exists, batch.lengths, batch.reference, batch.kl)))
+    grids = {"rewards": rewards, "teacher_scores": teacher, "exists": exists, "lengths": torch.full((2, 3), 4.0)}
+    grids |= {"reference": rewards * 5, "kl": -rewards}
+    batch, alone = Scored(**grids), Scored(**{name: grid[1:, :2] for name, grid in grids.items()})
     for loss in LOSSES:
         settings = PADConfig("out", loss=loss)
         both, single = prompt_losses(batch, settings), prompt_losses(alone, settings)
         assert float(both[1]) == pytest.approx(float(single[0]), abs=1e-6)
-    assert [x.tolist() for x in best_and_worst(batch)] == [[0, 0], [1, 1]]
+    places = torch.arange(3.0).expand(2, 3)
+    assert [x.tolist() for x in chosen_and_rejected(batch, places)] == [[0, 0], [1, 1]]

@@ -15,14 +15,16 @@ from transformers import TrainerCallback
 import padlab
 from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
+from padlab.lm.encoding import candidate_ids
 from padlab.lm.models import LanguageModel
-from padlab.phases import objectives as module
-from padlab.training.callbacks import MARKER, last_complete
 from padlab.phases.distillation import distill
-from padlab.training.collator import training_examples
-from padlab.phases.rewards import add_rewards, candidate_ids
-from padlab.training.trainer import PADConfig, PADTrainer
+from padlab.phases.rewards import add_rewards
 from padlab.runs import lock, save_table
+from padlab.training import per_prompt_losses as module
+from padlab.training.callbacks import MARKER, last_complete
+from padlab.training.collator import training_examples
+from padlab.training.config import PADConfig
+from padlab.training.trainer import PADTrainer
 
 PROMPTS = [f"{'Please. ' * (k % 3)}Name {k} things." for k in range(8)]
 FAST = {"learning_rate": 5e-3, "gradient_accumulation_steps": 8, "seed": 1}

@@ -8,8 +8,8 @@ import pytest
 
 import padlab
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
-from padlab.worlds.toy import LOOP, WORDS, WRITERS, corpus, prompts, quality, question, written
 from padlab.study.world_models import _batch, toy_tokenizer
+from padlab.worlds.toy import LOOP, WORDS, WRITERS, corpus, prompts, quality, question, written
 
 PROMPT = "sort : fox bee lark dog"
 
@@ -110,6 +110,6 @@ def test_the_bundled_models_write_and_judge(world):
     assert sum(map(sum, drawn["finished"])) > 0.9 * 4 * len(asked)
     for worse in (looped, swapped):  # ten words against four or five, and as many words
         rows = [{"prompt": p, "responses": [" ".join(sorted(p.split()[2:])), worse(p)]} for p in asked]
-        chosen = padlab.add_selection_probs(rows, teacher, ask=question)
+        chosen = padlab.add_selection_probs(rows, teacher, question=question)
         assert sum(p[0] > 0.5 for p in chosen["selection_prob"]) > 0.85 * len(rows), worse
         assert min(chosen["option_mass"]) > 0.9

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from padlab.lm.models import LanguageModel
-from padlab.phases import questions
+from padlab.phases import multiple_choice
 from padlab.phases.multiple_choice import LETTERS, letter_tokens
 
 SERVER = '''
@@ -143,7 +143,7 @@ def answering(monkeypatch):
                 asked.append((options, np.exp(logits) / np.exp(logits).sum(), mass))
             return torch.stack(rows)
 
-        monkeypatch.setattr(questions, "next_token_logprobs", answer)
+        monkeypatch.setattr(multiple_choice, "next_token_logprobs", answer)
         return asked
 
     return ask_by_rule
