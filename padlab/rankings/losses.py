@@ -11,8 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from padlab.rankings.checks import check_same_shape
-from padlab.rankings.diagnostics import loss_diagnostics  # noqa: F401  (until the trainer imports it from there)
+from padlab.rankings.checks import FILLER, check_same_shape
 from padlab.rankings.large_n import is_large, large_divergence
 from padlab.rankings.plackett_luce import PlackettLuce
 
@@ -123,9 +122,14 @@ def released_divergence(
     are swapped, so that the value has no upper bound. And M sums over all prompts of the batch, so that it sums to the
     batch size, and the loss of one prompt depends on the others. With one prompt only the first difference remains.
 
+    Raises:
+        ValueError: a prompt with absent responses.
+
     >>> released_divergence(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log())
     tensor([0.0348])
     """
+    if (log_p < FILLER / 2).any():
+        raise ValueError("divergence='released' mixes the prompts, so all need the same n: remove absent items first")
     rankings = log_p.shape[-1]
     log_m = torch.cat([log_p.reshape(-1, rankings), log_q.reshape(-1, rankings)]).logsumexp(0) - log(2)
     return (kl(log_m, log_p) + kl(log_m, log_q)) / 2

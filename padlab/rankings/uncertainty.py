@@ -1,4 +1,4 @@
-"""How sure is a preference? Bootstrap intervals for a distribution over rankings and its summaries."""
+"""Intervals: bootstrap intervals of a preference (a distribution over rankings) and of means over prompts."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -72,31 +72,34 @@ def bootstrap_preference(
     level: float = 0.95,
     generator: torch.Generator | None = None,
 ) -> dict[str, Interval]:
-    """Intervals for one prompt's preference, from the tokens and the votes that it rests on.
+    """Bootstrap intervals of one prompt's preference, from the token log-probabilities and votes that it rests on.
 
-    Scores are beta * ((1 - alpha) * mean token log-probability + alpha * log p_sel), as in the method; tokens and
-    votes are drawn again together. See `bootstrap_rewards`, `bootstrap_selection` and `preference_intervals`, which
-    this function joins.
+    Scores are beta * ((1 - alpha) * mean token log-probability + alpha * log p_sel), as in the method. Each resample
+    draws tokens and votes together. This function joins `bootstrap_rewards`, `bootstrap_selection` and
+    `preference_intervals`.
 
     Args:
-        token_logps: n responses, each the log-probabilities of its tokens (nats), at least one.
-        selection_votes: n x n, see `bootstrap_selection`; needed where alpha is not 0.
-        alpha: 0 (reward only) to 1 (selection only).
+        token_logps: n responses, each the log-probabilities of its tokens (nats), at least one token.
+        selection_votes: n x n, see `bootstrap_selection`; required where alpha is not 0.
+        alpha: weight of the selection probability, 0 (reward only) to 1 (selection only).
         beta: scale of the scores; paper: 10.
         votes_are, num_resamples, level, generator: as in the three functions.
     Returns:
         One Interval per name, see `preference_intervals`.
     Raises:
-        ValueError: a response without tokens, alpha above 0 without votes, or votes that are no probabilities.
+        ValueError: a response without tokens, alpha above 0 without votes, or votes that are not probabilities.
+
+    >>> bootstrap_preference([[-1.0, -1.0], [-2.0]], beta=1.0)["pairwise"].estimate[0, 1]  # sigmoid(1)
+    tensor(0.7311, dtype=torch.float64)
     """
-    point, drawn = bootstrap_rewards(token_logps, num_resamples, generator=generator)
+    rewards, resampled_rewards = bootstrap_rewards(token_logps, num_resamples, generator=generator)
     if alpha:
         if selection_votes is None:
-            raise ValueError(f"alpha is {alpha}, but there are no selection_votes: ask for them, or set alpha to 0")
-        chosen, chosen_drawn = bootstrap_selection(selection_votes, votes_are, num_resamples, generator)
-        point = (1 - alpha) * point + alpha * chosen.log()
-        drawn = (1 - alpha) * drawn + alpha * chosen_drawn.log()
-    return preference_intervals(beta * point, beta * drawn, level)
+            raise ValueError(f"alpha is {alpha}, but there are no selection_votes: pass them, or set alpha to 0")
+        selection, resampled_selection = bootstrap_selection(selection_votes, votes_are, num_resamples, generator)
+        rewards = (1 - alpha) * rewards + alpha * selection.log()
+        resampled_rewards = (1 - alpha) * resampled_rewards + alpha * resampled_selection.log()
+    return preference_intervals(beta * rewards, beta * resampled_rewards, level)
 
 
 def bootstrap_rewards(
@@ -105,36 +108,39 @@ def bootstrap_rewards(
     block_length: int = 1,
     generator: torch.Generator | None = None,
 ) -> tuple[Float[Tensor, " items"], Float[Tensor, "resamples items"]]:
-    """Mean token log-probabilities, and the same for texts of as many tokens drawn again from each response.
+    """Mean token log-probabilities, and the same for responses of as many tokens, resampled with replacement.
 
-    This measures how far the reward rests on few tokens. Neighbouring tokens are alike: blocks of several tokens
-    (about a clause) keep that, single tokens make the interval too narrow where the likeness is strong.
+    This measures how much the reward depends on few tokens. Neighbouring tokens are correlated. Blocks of several
+    tokens (about a clause) keep that correlation; single tokens make the interval too narrow where it is strong.
 
     Args:
         token_logps: n responses, each a list of token log-probabilities (nats).
-        num_resamples: number of draws.
-        block_length: tokens that stay together, at least 1; blocks run round the end of the response.
-        generator: source of the draws.
+        num_resamples: number of resamples.
+        block_length: tokens that are resampled together, at least 1; blocks wrap around the end of the response.
+        generator: random number generator of the resamples.
     Returns:
-        The rewards (n, nats/token) and the rewards drawn again (resamples x n), float64.
+        The rewards (n, nats/token) and the resampled rewards (resamples x n), float64.
     Raises:
-        ValueError: a response without tokens or with a value that is not finite, naming it.
+        ValueError: a response without tokens or with a value that is not finite (response named).
+
+    >>> bootstrap_rewards([[-1.0, -3.0], [-2.0]])[0].tolist()
+    [-2.0, -2.0]
     """
-    tokens = [torch.as_tensor(t, dtype=torch.float64).flatten() for t in token_logps]
-    for place, response in enumerate(tokens):
+    responses = [torch.as_tensor(logps, dtype=torch.float64).flatten() for logps in token_logps]
+    for index, response in enumerate(responses):
         if len(response) == 0 or not response.isfinite().all():
-            what = "no tokens" if len(response) == 0 else "a token log-probability that is not finite"
-            raise ValueError(f"token_logps: response {place} has {what}; leave that response out")
-    drawn = [_drawn_mean(response, num_resamples, block_length, generator) for response in tokens]
-    return torch.stack([response.mean() for response in tokens]), torch.stack(drawn, -1)
+            problem = "no tokens" if len(response) == 0 else "a token log-probability that is not finite"
+            raise ValueError(f"token_logps: response {index} has {problem}; leave that response out")
+    resampled = [_block_means(response, num_resamples, block_length, generator) for response in responses]
+    return torch.stack([response.mean() for response in responses]), torch.stack(resampled, -1)
 
 
-def _drawn_mean(values: Tensor, num_resamples: int, block_length: int, generator: torch.Generator | None) -> Tensor:
+def _block_means(values: Tensor, num_resamples: int, block_length: int, generator: torch.Generator | None) -> Tensor:
     length = len(values)
     blocks = -(-length // block_length)
     starts = torch.randint(length, (num_resamples, blocks, 1), generator=generator)
-    places = (starts + torch.arange(block_length)).flatten(1)[:, :length] % length
-    return values[places].mean(-1)
+    indices = (starts + torch.arange(block_length)).flatten(1)[:, :length] % length
+    return values[indices].mean(-1)
 
 
 def bootstrap_selection(
@@ -143,86 +149,101 @@ def bootstrap_selection(
     num_resamples: int = 1000,
     generator: torch.Generator | None = None,
 ) -> tuple[Float[Tensor, " items"], Float[Tensor, "resamples items"]]:
-    """Selection probabilities, and the same with the teacher's answers drawn again.
+    """Selection probabilities, and the same with the teacher's answers resampled with replacement.
 
     Args:
         selection_votes: n x n probabilities. "pairwise": entry i, j is the probability of choosing i when i is shown
-            first and j second (the diagonal is not read). "n-way": row r is the answer to rotation r over all
-            responses, in the order of the responses.
+            first and j second (the diagonal is ignored). "n-way": row r is the answer to rotation r over all
+            responses, in the order of the responses. Probabilities below `SELECTION_FLOOR` = 1e-6 count as 1e-6.
         votes_are: "pairwise" or "n-way".
-        num_resamples: number of draws.
-        generator: source of the draws.
+        num_resamples: number of resamples.
+        generator: random number generator of the resamples.
     Returns:
-        p_sel (n, sum 1) and p_sel drawn again (resamples x n), float64. Pairwise: the common position bias is removed
-        first, so that only the disagreement of the two orders beyond it counts; then each pair draws two of its two
-        answers. Nway: rotations are drawn again, which leaves the position bias in, so that the interval is wide.
+        p_sel (n, sum 1) and the resampled p_sel (resamples x n), float64. Pairwise: each pair draws two of its two
+        answers, after the mean position bias is removed, so that only further disagreement between the two orders
+        counts. N-way: rotations are resampled; the position bias stays in, so that the interval is wide.
     Raises:
-        ValueError: votes outside 0 .. 1, a table that is not square, or an unknown kind.
+        ValueError: votes outside 0 .. 1, a table that is not square, or unknown `votes_are`.
+
+    >>> bootstrap_selection([[0.5, 0.8], [0.2, 0.5]])[0]  # 0 is chosen with 0.8 in both orders
+    tensor([0.8000, 0.2000], dtype=torch.float64)
     """
     votes = torch.as_tensor(selection_votes, dtype=torch.float64)
-    inside = (votes >= 0) & (votes <= 1)
-    if votes_are == "pairwise" and votes.dim() == 2 and votes.shape[0] == votes.shape[1]:
-        inside.fill_diagonal_(True)
-    if votes.dim() != 2 or votes.shape[0] != votes.shape[1] or not inside.all():
+    square = votes.dim() == 2 and votes.shape[0] == votes.shape[1]
+    valid = (votes >= 0) & (votes <= 1)
+    if votes_are == "pairwise" and square:
+        valid.fill_diagonal_(True)
+    if not square or not valid.all():
         raise ValueError(f"selection_votes {tuple(votes.shape)}: expected n x n probabilities between 0 and 1")
     if votes_are == "pairwise":
         return _pairwise_selection(votes.clamp(SELECTION_FLOOR, 1 - SELECTION_FLOOR), num_resamples, generator)
     if votes_are == "n-way":
-        logs = votes.clamp(min=SELECTION_FLOOR).log()
-        rows = torch.randint(len(votes), (num_resamples, len(votes)), generator=generator)
-        return logs.mean(0).softmax(-1), logs[rows].mean(1).softmax(-1)
+        log_votes = votes.clamp(min=SELECTION_FLOOR).log()
+        rotations = torch.randint(len(votes), (num_resamples, len(votes)), generator=generator)
+        return log_votes.mean(0).softmax(-1), log_votes[rotations].mean(1).softmax(-1)
     raise ValueError(f"votes_are is {votes_are!r}: expected 'pairwise' or 'n-way'")
 
 
 def _pairwise_selection(votes: Tensor, num_resamples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     items = len(votes)
     i, j = torch.triu_indices(items, items, 1)
-    for_i = torch.stack([votes[i, j].logit(), -votes[j, i].logit()])  # log-odds for i: shown first, shown second
-    bias = (for_i[0] - for_i[1]).mean() / 2 if len(i) else 0.0
-    answers = for_i - bias * torch.tensor([[1.0], [-1.0]], dtype=votes.dtype)
-    picks = torch.randint(2, (num_resamples, 2, len(i)), generator=generator)
-    drawn = answers.expand(num_resamples, -1, -1).gather(1, picks).mean(1)
-    return tuple(_selection_from_odds(odds, i, j, items) for odds in (for_i.mean(0), drawn))
+    log_odds = torch.stack([votes[i, j].logit(), -votes[j, i].logit()])  # for i over j: i shown first, i shown second
+    bias = (log_odds[0] - log_odds[1]).mean() / 2 if len(i) else 0.0
+    debiased = log_odds - bias * torch.tensor([[1.0], [-1.0]], dtype=votes.dtype)
+    orders = torch.randint(2, (num_resamples, 2, len(i)), generator=generator)
+    resampled = debiased.expand(num_resamples, -1, -1).gather(1, orders).mean(1)
+    return tuple(_selection_from_odds(odds, i, j, items) for odds in (log_odds.mean(0), resampled))
 
 
-def _selection_from_odds(odds: Tensor, i: Tensor, j: Tensor, items: int) -> Tensor:
-    """p_sel = (2/n) x the mean over opponents of P(i chosen over j)."""
-    wins = odds.new_zeros(*odds.shape[:-1], items)
-    wins = wins.index_add(-1, i, odds.sigmoid()).index_add(-1, j, (-odds).sigmoid())
+def _selection_from_odds(log_odds: Tensor, i: Tensor, j: Tensor, items: int) -> Tensor:
+    """p_sel = (2/n) * mean over opponents of P(i chosen over j)."""
+    wins = log_odds.new_zeros(*log_odds.shape[:-1], items)
+    wins = wins.index_add(-1, i, log_odds.sigmoid()).index_add(-1, j, (-log_odds).sigmoid())
     return wins * 2 / (items * (items - 1)) if items > 1 else torch.ones_like(wins)
 
 
 def preference_intervals(
     scores: Float[Tensor, " items"], drawn_scores: Float[Tensor, "resamples items"], level: float = 0.95
 ) -> dict[str, Interval]:
-    """Percentile intervals of a preference's summaries over scores drawn again.
+    """Percentile intervals of the properties of a preference, over resampled scores.
 
     Args:
         scores: n, from all the data (beta * reward).
-        drawn_scores: resamples x n, the same from data drawn again.
-        level: share of the draws inside each interval, between 0 and 1.
+        drawn_scores: resamples x n, the same from resampled data.
+        level: share of the resamples inside each interval, between 0 and 1.
     Returns:
-        Intervals "scores" (less their mean: only differences count), "top_choice", "expected_rank" (n each),
-        "pairwise" (n x n), "entropy" (nats, n up to 20), and "same_mode", whose estimate is the share of draws
-        whose most probable ranking is that of the data, with its binomial (Wilson) interval.
+        Intervals "scores" (minus their mean: only differences count), "top_choice", "expected_rank" (n each),
+        "pairwise" (n x n), "entropy" (nats, n up to 20), and "same_mode". The estimate of "same_mode" is the share of
+        resamples with the same most probable ranking as the data, and its interval is the Wilson interval.
     Raises:
-        ValueError: level outside 0 .. 1, or shapes that do not fit.
+        ValueError: level outside 0 .. 1, or shapes that do not match.
+
+    >>> print(preference_intervals(torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))["same_mode"])
+    +0.500 [+0.095, +0.905]
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: expected a share between 0 and 1, such as 0.95")
-    point, drawn = PlackettLuce(scores), PlackettLuce(drawn_scores)
-    summaries = {
+    if drawn_scores.dim() != 2 or drawn_scores.shape[1:] != scores.shape:
+        raise ValueError(
+            f"scores have shape {tuple(scores.shape)}, drawn_scores {tuple(drawn_scores.shape)}: expected n and "
+            "resamples x n"
+        )
+    preference, resampled = PlackettLuce(scores), PlackettLuce(drawn_scores)
+    properties = {
         "scores": lambda p: p.scores - p.scores.mean(-1, keepdim=True),
         "top_choice": PlackettLuce.top_choice,
         "expected_rank": PlackettLuce.expected_rank,
         "pairwise": PlackettLuce.pairwise,
     }
-    if point.items <= SUBSET_LIMIT:
-        summaries["entropy"] = PlackettLuce.entropy
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=drawn.scores.dtype)
-    intervals = {name: Interval(f(point), *f(drawn).quantile(ends, 0)) for name, f in summaries.items()}
-    same = (drawn.mode == point.mode).all(-1).to(drawn.scores.dtype)
-    return intervals | {"same_mode": wilson_interval(same, level)}
+    if preference.items <= SUBSET_LIMIT:
+        properties["entropy"] = PlackettLuce.entropy
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=resampled.scores.dtype)
+    intervals = {
+        name: Interval(value(preference), *value(resampled).quantile(ends, 0), len(drawn_scores))
+        for name, value in properties.items()
+    }
+    same_mode = (resampled.mode == preference.mode).all(-1).to(resampled.scores.dtype)
+    return intervals | {"same_mode": wilson_interval(same_mode, level)}
 
 
 def wilson_interval(hits: Float[Tensor, " trials"], level: float = 0.95) -> Interval:

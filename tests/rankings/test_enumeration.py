@@ -13,17 +13,9 @@ def test_rankings_are_those_of_itertools_in_order(n):
     assert all_rankings(n).tolist() == [list(r) for r in itertools.permutations(range(n))]
 
 
-def test_nobody_can_spoil_the_kept_table():
+def test_changing_a_result_does_not_change_the_cache():
     all_rankings(4).fill_(0)
     assert all_rankings(4)[-1].tolist() == [3, 2, 1, 0]
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 5])
-def test_prefixes_gather_the_rankings_that_begin_with_them(length):
-    scores = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    prefixes = ranking_log_probs(scores, length=length).exp()
-    whole = ranking_log_probs(scores).exp()
-    torch.testing.assert_close(prefixes, whole.view(3, prefixes.shape[1], -1).sum(-1))
 
 
 def test_rounding_to_single_precision_keeps_the_relative_precision():

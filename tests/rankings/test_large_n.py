@@ -1,6 +1,5 @@
-"""Divergences between distributions over rankings: exact, bounded, estimated."""
+"""Divergences between distributions over rankings: exact by streaming, by sums over subsets, estimated."""
 
-import itertools
 import math
 
 import numpy as np
@@ -12,8 +11,9 @@ from torch.autograd import gradcheck
 from torch.distributions import kl_divergence
 from torch.distributions.kl import _KL_REGISTRY as KL_REGISTRY
 
-from padlab.rankings import divergence
-from padlab.rankings.large_n import Divergence, js_divergence, js_lower_bound, js_upper_bound
+from padlab.rankings import large_n
+from padlab.rankings.large_n import Divergence, is_large, js_divergence
+from padlab.rankings.losses import DIVERGENCES, jensen_shannon, ppd_loss
 from padlab.rankings.plackett_luce import PlackettLuce
 
 F64 = torch.float64
@@ -54,33 +54,6 @@ def test_shifts_change_nothing_and_a_common_order_of_the_items_does_not_matter(p
     torch.testing.assert_close(after, before, atol=1e-10, rtol=0)
 
 
-@few
-@given(pairs)
-def test_bounds_hold_rise_with_the_length_and_meet_the_value(oracle, pair):
-    p, q = (torch.tensor(side, dtype=F64) for side in pair)
-    exact, n = js_divergence(p, q).value.item(), len(p)
-    bounds = [js_lower_bound(p, q, k).item() for k in range(1, n + 1)]
-    assert bounds == pytest.approx([oracle.jsd(*pair, k) for k in range(1, n + 1)], abs=1e-12)
-    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(bounds))
-    assert bounds[max(n - 2, 0)] == pytest.approx(exact, abs=1e-12)
-    upper = js_upper_bound(p, q).item()
-    assert exact <= upper + 1e-12
-    assert upper == pytest.approx(min(oracle.ln2, (oracle.kl(*pair) + oracle.kl(*reversed(pair))) / 4), abs=1e-9)
-
-
-def test_prefix_bounds_reach_many_items():
-    p, q = normal(64, seed=1), normal(64, seed=2)
-    one, two = (js_lower_bound(p, q, k).item() for k in (1, 2))
-    m = (p.softmax(0) + q.softmax(0)) / 2
-    by_hand = sum((d.softmax(0) * (d.softmax(0) / m).log()).sum().item() / 2 for d in (p, q))
-    assert one == pytest.approx(by_hand, abs=1e-12)
-    assert one < two < math.log(2)
-    with pytest.raises(ValueError, match="enumeration stops"):
-        js_lower_bound(p, q, 4)
-    with pytest.raises(ValueError, match="expected 1 to 64"):
-        js_lower_bound(p, q, 65)
-
-
 def test_equal_distributions_have_divergence_and_gradient_zero():
     scores = normal(3, 6).requires_grad_()
     for shift in (0.0, 5.0):
@@ -97,24 +70,18 @@ def test_equal_distributions_have_divergence_and_gradient_zero():
 def test_scores_ten_thousand_apart_stay_finite(n):
     p = (1e4 * torch.arange(n, dtype=F64)).requires_grad_()
     q = p.detach().flip(0).requires_grad_()
-    results = [js_divergence(p, q).value, kl_divergence(PlackettLuce(p), PlackettLuce(q)), js_upper_bound(p, q)]
+    results = [js_divergence(p, q).value, kl_divergence(PlackettLuce(p), PlackettLuce(q))]
     for result in results:
         assert result.isfinite()
         assert all(g.isfinite().all() for g in torch.autograd.grad(result, (p, q), allow_unused=True) if g is not None)
     assert results[0].item() == pytest.approx(math.log(2))
-    assert results[2].item() == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("function", ["js", "kl", "lower", "upper"])
+@pytest.mark.parametrize("function", ["js", "kl"])
 def test_gradients_are_right(function, masked):
     mask = torch.tensor([[True] * 4, [False, True, True, False]]) if masked else None
-    functions = {
-        "js": lambda p, q: js_divergence(p, q).value,
-        "kl": kl_divergence,
-        "lower": lambda p, q: js_lower_bound(p, q, 2),
-        "upper": js_upper_bound,
-    }
+    functions = {"js": lambda p, q: js_divergence(p, q).value, "kl": kl_divergence}
 
     def value(p, q):
         return functions[function](*(PlackettLuce(s, mask, validate_args=False) for s in (p, q)))
@@ -135,8 +102,8 @@ def test_chunks_split_rankings_and_recomputation_change_nothing(monkeypatch):
 
     whole = run()
     for chunk in (1000, 100, 7):
-        monkeypatch.setattr(divergence, "CHUNK_RANKINGS", chunk)
-        monkeypatch.setattr(divergence, "CHECKPOINT_RANKINGS", 10 * chunk)
+        monkeypatch.setattr(large_n, "CHUNK_RANKINGS", chunk)
+        monkeypatch.setattr(large_n, "CHECKPOINT_RANKINGS", 10 * chunk)
         for a, b in zip(whole, run(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
 
@@ -150,6 +117,48 @@ def test_a_row_counts_alike_alone_and_in_a_batch_ragged_or_not():
         torch.testing.assert_close(together[row], js_divergence(p[row, present], q[row, present]).value)
         alone = kl_divergence(PlackettLuce(p[row, present]), PlackettLuce(q[row, present]))
         torch.testing.assert_close(kl[row], alone)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 4, 7, 9])
+def test_the_streamed_value_and_gradient_are_those_of_the_formula_written_out(n, masked, monkeypatch):
+    monkeypatch.setattr(large_n, "CHUNK_RANKINGS", 50)
+    mask = torch.rand(2, n, generator=torch.Generator().manual_seed(n)) < 0.6
+    mask[:, -1] = True
+    p, q = (PlackettLuce(normal(2, n, seed=s).requires_grad_(), mask if masked else None) for s in (1, 2))
+    streamed = js_divergence(p, q, method="exact").value
+    written_out = jensen_shannon(p.all_log_probs(), q.all_log_probs())
+    torch.testing.assert_close(streamed, written_out, rtol=1e-12, atol=1e-15)
+    gradients = (torch.autograd.grad(value.sum(), (p.scores, q.scores)) for value in (streamed, written_out))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("divergence", ["js", "forward_kl", "reverse_kl"])
+def test_ppd_of_a_batch_too_large_for_enumeration_is_the_same(divergence, monkeypatch):
+    def run():
+        student = normal(5, 4).requires_grad_()
+        losses = ppd_loss(student, normal(5, 4, seed=1), divergence, reduction="none")
+        return losses.detach(), *torch.autograd.grad(losses.sum(), student)
+
+    assert not is_large(PlackettLuce(normal(5, 4)))
+    enumerated = run()
+    monkeypatch.setattr(large_n, "CHECKPOINT_RANKINGS", 5 * math.factorial(4) - 1)
+    assert is_large(PlackettLuce(normal(5, 4)))
+    monkeypatch.setitem(DIVERGENCES, divergence, None)  # an error if it is used all the same
+    for a, b in zip(enumerated, run(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-15)
+
+
+def test_the_loss_takes_the_options_of_the_estimate_and_kls_are_exact_up_to_twenty():
+    student, teacher = normal(2, 12), normal(2, 12, seed=1)
+    sampled = ppd_loss(student, teacher, num_samples=50, generator=torch.Generator().manual_seed(3), reduction="none")
+    estimate = js_divergence(student, teacher, "sampled", 50, torch.Generator().manual_seed(3)).value
+    assert torch.equal(sampled, estimate)
+    expected = kl_divergence(PlackettLuce(teacher), PlackettLuce(student))
+    assert torch.equal(ppd_loss(student, teacher, "forward_kl", reduction="none"), expected)
+    nine = normal(1, 9), normal(1, 9, seed=1)
+    assert torch.equal(ppd_loss(*nine, method="exact"), js_divergence(*nine, method="exact").value[0])
 
 
 def test_auto_is_exact_up_to_eight_and_an_estimate_above():
@@ -200,13 +209,13 @@ def test_different_items_are_refused():
 def test_every_tensor_is_made_on_the_device_of_the_scores(monkeypatch):
     mask = torch.tensor([[True, True, False, True], [True, True, True, True]])
     p, q = PlackettLuce(normal(2, 4), mask), PlackettLuce(normal(2, 4, seed=1), mask)
-    monkeypatch.setattr(divergence, "CHUNK_RANKINGS", 5)
+    monkeypatch.setattr(large_n, "CHUNK_RANKINGS", 5)
     with torch.device("meta"):
-        results = [*js_divergence(p, q)[:2], *js_divergence(p, q, "sampled")[:2], js_upper_bound(p, q)]
+        results = [*js_divergence(p, q)[:2], *js_divergence(p, q, "sampled")[:2], kl_divergence(p, q)]
         assert {r.device.type for r in results} == {"cpu"}
 
 
-def estimates(p, q, repeats, num_samples, seed):
+def repeated_estimates(p, q, repeats, num_samples, seed):
     """Independent estimates, one per row: the same pair of distributions repeated."""
     leaf = p.expand(repeats, -1).clone().requires_grad_()
     other = q.expand(repeats, -1).clone().requires_grad_()
@@ -220,15 +229,15 @@ def test_the_sampled_value_and_gradient_are_unbiased(scale):
     p, q = (normal(5, scale=scale, seed=s).requires_grad_() for s in (1, 2))
     exact = js_divergence(p, q).value
     exact_gradients = torch.autograd.grad(exact, (p, q))
-    result, gradients = estimates(p.detach(), q.detach(), repeats=4000, num_samples=16, seed=5)
+    result, gradients = repeated_estimates(p.detach(), q.detach(), repeats=4000, num_samples=16, seed=5)
     pairs = [(result.value.detach()[:, None], exact[None]), *zip(gradients, exact_gradients, strict=True)]
-    for ours, truth in pairs:
-        z = (ours.mean(0) - truth) / (ours.std(0) / math.sqrt(4000)).clamp(min=1e-300)
+    for estimate, truth in pairs:
+        z = (estimate.mean(0) - truth) / (estimate.std(0) / math.sqrt(4000)).clamp(min=1e-300)
         assert z.abs().max() < 4  # 11 comparisons for each scale
 
 
 def test_the_reported_error_is_the_spread_of_the_estimates():
-    result, _ = estimates(normal(5, seed=1), normal(5, seed=2), repeats=2000, num_samples=200, seed=6)
+    result, _ = repeated_estimates(normal(5, seed=1), normal(5, seed=2), repeats=2000, num_samples=200, seed=6)
     spread, reported = result.value.std().item(), result.standard_error.square().mean().sqrt().item()
     assert reported == pytest.approx(spread, rel=0.1)
 
@@ -237,14 +246,14 @@ def test_the_baseline_takes_noise_out_of_the_gradient(monkeypatch):
     """Far apart (gradient near zero) it must win a lot, and close together it must not lose."""
     for scale, gain in ((6.0, 10.0), (0.5, 0.9)):
         p, q = normal(6, scale=scale, seed=1), normal(6, scale=scale, seed=2)
-        with_baseline = estimates(p, q, 500, 64, seed=7)[1][0].var(0).sum().item()
+        with_baseline = repeated_estimates(p, q, 500, 64, seed=7)[1][0].var(0).sum().item()
         with monkeypatch.context() as patch:
-            patch.setattr(divergence, "_sampled_slope", plain_slope)
-            without = estimates(p, q, 500, 64, seed=7)[1][0].var(0).sum().item()
+            patch.setattr(large_n, "_sampled_surrogate", plain_surrogate)
+            without = repeated_estimates(p, q, 500, 64, seed=7)[1][0].var(0).sum().item()
         assert without > gain * with_baseline
 
 
-def plain_slope(log_p, log_q):
+def plain_surrogate(log_p, log_q):
     with torch.no_grad():
         log_w = math.log(2) + torch.nn.functional.logsigmoid(log_p - log_q)
     return (log_w.exp() * log_w / 2 * log_p).mean((0, 1))
@@ -261,4 +270,3 @@ def test_four_thousand_draws_cover_the_truth_at_twelve_items():
         result = js_divergence(p, q, "sampled", 4000, torch.Generator().manual_seed(seed))
         inside += abs(result.value.item() - truth) <= 3 * result.standard_error.item()
     assert inside >= 97
-    assert js_lower_bound(p, q, 4).item() <= truth <= js_upper_bound(p, q).item()

@@ -54,7 +54,7 @@ def test_chunks_of_rows_and_recomputed_levels_change_nothing(monkeypatch, grad):
 
     whole = run()
     monkeypatch.setattr(subsets, "CHUNK_DRAWS", 100)
-    monkeypatch.setattr(subsets, "KEPT_WIDE", 10)
+    monkeypatch.setattr(subsets, "INT64_LIMIT", 10)
     subsets._level_tables.cache_clear()
     for a, b in zip(whole, run(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
