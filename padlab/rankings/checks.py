@@ -133,3 +133,25 @@ class Rankings(constraints.Constraint):
         ordered = value.sort(-1).values
         distinct = (ordered[..., 1:] != ordered[..., :-1]).all(-1)
         return distinct & ((value >= 0) & (value < self.items)).all(-1)
+
+
+def check_rankings(value: Tensor, items: int) -> None:
+    """Check that every row of `value` is a ranking of the items 0 .. n-1, or the beginning of one.
+
+    Raises:
+        ValueError: no integers, more items than n, indices outside 0 .. n-1, or repeated ones (row named).
+
+    >>> check_rankings(torch.tensor([[2, 0, 1], [0, 1, 2]]), 3)
+    """
+    if value.dim() == 0 or not 0 < value.shape[-1] <= items or value.is_floating_point():
+        raise ValueError(
+            f"a ranking has 1 to {items} item indices (int64) in its last dimension; "
+            f"got shape {tuple(value.shape)}, {value.dtype}"
+        )
+    invalid = ~Rankings(items).check(value)
+    if invalid.any():
+        index = invalid.nonzero()[0]
+        raise ValueError(
+            f"{value[tuple(index)].tolist()} at {tuple(index.tolist())} is not a ranking: "
+            f"item indices from 0 to {items - 1} may each occur at most once"
+        )

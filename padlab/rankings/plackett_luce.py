@@ -10,6 +10,7 @@ from padlab.rankings.checks import (
     FILLER,
     Rankings,
     broadcast_batches,
+    check_rankings,
     check_same_items,
     check_scores,
     working_dtype,
@@ -105,7 +106,7 @@ class PlackettLuce(Distribution):
                 shape that does not broadcast with the batch shape.
         """
         if self._validate_args:
-            self._validate_sample(value)
+            check_rankings(value, self.items)
         length = value.shape[-1]
         shape = broadcast_batches(value.shape[:-1], self.batch_shape)
         value = self._complete(value).expand(*shape, self.items)
@@ -186,20 +187,6 @@ class PlackettLuce(Distribution):
         """Mean rank of item i = 1 + sum over j != i of P(j before i), between 1 and n, any n."""
         rank = self.pairwise().sum(-2) + 0.5  # the diagonal of pairwise() adds the other 1/2
         return rank if self.mask is None else rank * self.mask
-
-    def _validate_sample(self, value: Tensor) -> None:
-        if value.dim() == 0 or not 0 < value.shape[-1] <= self.items or value.is_floating_point():
-            raise ValueError(
-                f"a ranking has 1 to {self.items} item indices (int64) in its last dimension; "
-                f"got shape {tuple(value.shape)}, {value.dtype}"
-            )
-        invalid = ~self.support.check(value)
-        if invalid.any():
-            index = invalid.nonzero()[0]
-            raise ValueError(
-                f"{value[tuple(index)].tolist()} at {tuple(index.tolist())} is not a ranking: "
-                f"item indices from 0 to {self.items - 1} may each occur at most once"
-            )
 
     def _complete(self, value: Tensor) -> Tensor:
         """A prefix followed by the other items in ascending order; their order does not change its probability."""

@@ -47,19 +47,18 @@ def mean_interval(values: Sequence[float] | np.ndarray, seed: int = 0) -> Interv
         values: one number per prompt; NaN (undefined for that prompt) is left out.
         seed: of the 4,000 resamples.
     Returns:
-        Interval of floats; its count is the number of prompts that are not NaN. Fewer than two of them have no
-        interval: low and high are NaN, and the mean too where there is none.
+        Interval of floats; count = prompts that are not NaN. With fewer than two of them, low and high are NaN.
 
     >>> print(mean_interval([0.0, 1.0, float("nan"), 2.0]), mean_interval([0.5]).count)
     +1.000 [+0.000, +2.000] 1
     """
-    known = np.asarray(values, float)
-    known = known[~np.isnan(known)]
-    if len(known) < 2:
-        return Interval(float(known[0]) if len(known) else np.nan, np.nan, np.nan, len(known))
+    defined = np.asarray(values, float)
+    defined = defined[~np.isnan(defined)]
+    if len(defined) < 2:
+        return Interval(float(defined[0]) if len(defined) else np.nan, np.nan, np.nan, len(defined))
     rng = np.random.default_rng(seed)
-    low, high = bootstrap((known,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng).confidence_interval
-    return Interval(float(known.mean()), float(low), float(high), len(known))
+    low, high = bootstrap((defined,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng).confidence_interval
+    return Interval(float(defined.mean()), float(low), float(high), len(defined))
 
 
 def bootstrap_preference(
@@ -74,9 +73,8 @@ def bootstrap_preference(
 ) -> dict[str, Interval]:
     """Bootstrap intervals of one prompt's preference, from the token log-probabilities and votes that it rests on.
 
-    Scores are beta * ((1 - alpha) * mean token log-probability + alpha * log p_sel), as in the method. Each resample
-    draws tokens and votes together. This function joins `bootstrap_rewards`, `bootstrap_selection` and
-    `preference_intervals`.
+    Scores are beta * ((1 - alpha) * mean token log-probability + alpha * log p_sel), as in the method. Joins
+    `bootstrap_rewards`, `bootstrap_selection` and `preference_intervals`; each resample draws tokens and votes.
 
     Args:
         token_logps: n responses, each the log-probabilities of its tokens (nats), at least one token.
@@ -92,7 +90,7 @@ def bootstrap_preference(
     >>> bootstrap_preference([[-1.0, -1.0], [-2.0]], beta=1.0)["pairwise"].estimate[0, 1]  # sigmoid(1)
     tensor(0.7311, dtype=torch.float64)
     """
-    rewards, resampled_rewards = bootstrap_rewards(token_logps, num_resamples, generator=generator)
+    rewards, resampled_rewards = bootstrap_rewards(token_logps, num_resamples, generator)
     if alpha:
         if selection_votes is None:
             raise ValueError(f"alpha is {alpha}, but there are no selection_votes: pass them, or set alpha to 0")
@@ -105,18 +103,15 @@ def bootstrap_preference(
 def bootstrap_rewards(
     token_logps: Sequence[Sequence[float] | Tensor],
     num_resamples: int = 1000,
-    block_length: int = 1,
     generator: torch.Generator | None = None,
 ) -> tuple[Float[Tensor, " items"], Float[Tensor, "resamples items"]]:
     """Mean token log-probabilities, and the same for responses of as many tokens, resampled with replacement.
 
-    This measures how much the reward depends on few tokens. Neighbouring tokens are correlated. Blocks of several
-    tokens (about a clause) keep that correlation; single tokens make the interval too narrow where it is strong.
+    The spread shows how much a reward depends on few tokens; it is too small where neighbouring tokens are correlated.
 
     Args:
         token_logps: n responses, each a list of token log-probabilities (nats).
         num_resamples: number of resamples.
-        block_length: tokens that are resampled together, at least 1; blocks wrap around the end of the response.
         generator: random number generator of the resamples.
     Returns:
         The rewards (n, nats/token) and the resampled rewards (resamples x n), float64.
@@ -131,16 +126,9 @@ def bootstrap_rewards(
         if len(response) == 0 or not response.isfinite().all():
             problem = "no tokens" if len(response) == 0 else "a token log-probability that is not finite"
             raise ValueError(f"token_logps: response {index} has {problem}; leave that response out")
-    resampled = [_block_means(response, num_resamples, block_length, generator) for response in responses]
+    draws = [torch.randint(len(r), (num_resamples, len(r)), generator=generator) for r in responses]
+    resampled = [response[tokens].mean(-1) for response, tokens in zip(responses, draws, strict=True)]
     return torch.stack([response.mean() for response in responses]), torch.stack(resampled, -1)
-
-
-def _block_means(values: Tensor, num_resamples: int, block_length: int, generator: torch.Generator | None) -> Tensor:
-    length = len(values)
-    blocks = -(-length // block_length)
-    starts = torch.randint(length, (num_resamples, blocks, 1), generator=generator)
-    indices = (starts + torch.arange(block_length)).flatten(1)[:, :length] % length
-    return values[indices].mean(-1)
 
 
 def bootstrap_selection(
@@ -213,8 +201,8 @@ def preference_intervals(
         level: share of the resamples inside each interval, between 0 and 1.
     Returns:
         Intervals "scores" (minus their mean: only differences count), "top_choice", "expected_rank" (n each),
-        "pairwise" (n x n), "entropy" (nats, n up to 20), and "same_mode". The estimate of "same_mode" is the share of
-        resamples with the same most probable ranking as the data, and its interval is the Wilson interval.
+        "pairwise" (n x n), "entropy" (nats, n up to 20), and "same_mode": the share of resamples with the same most
+        probable ranking as the data, with its Wilson interval.
     Raises:
         ValueError: level outside 0 .. 1, or shapes that do not match.
 
@@ -224,10 +212,8 @@ def preference_intervals(
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: expected a share between 0 and 1, such as 0.95")
     if drawn_scores.dim() != 2 or drawn_scores.shape[1:] != scores.shape:
-        raise ValueError(
-            f"scores have shape {tuple(scores.shape)}, drawn_scores {tuple(drawn_scores.shape)}: expected n and "
-            "resamples x n"
-        )
+        shapes = f"scores have shape {tuple(scores.shape)}, drawn_scores {tuple(drawn_scores.shape)}"
+        raise ValueError(f"{shapes}: expected n and resamples x n")
     preference, resampled = PlackettLuce(scores), PlackettLuce(drawn_scores)
     properties = {
         "scores": lambda p: p.scores - p.scores.mean(-1, keepdim=True),
