@@ -112,12 +112,6 @@ def add_columns(table: Dataset, columns: Mapping[str, Sequence[Any]]) -> Dataset
     return table
 
 
-def response_count(table: Dataset) -> int | None:
-    """n if every prompt has the same number of responses, else None."""
-    counts = {len(r) for r in table["responses"]}
-    return counts.pop() if len(counts) == 1 else None
-
-
 def _as_dataset(table: Any) -> Dataset:
     from datasets import Dataset, DatasetDict, IterableDataset
 

@@ -8,6 +8,8 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,40 +71,42 @@ def run_demo(out: str | Path = "demo-out", preset: str | None = None, name: str 
 
 
 def execute(notebook: Any, folder: Path) -> None:
-    """Run all cells in order, saying on the terminal which heading it is at and how long it has taken."""
+    """Run all cells in order, printing on the terminal the heading of each and the minutes so far."""
     from nbclient import NotebookClient
 
     began = time.monotonic()
-    total = sum(cell.cell_type == "code" for cell in notebook.cells)
-    seen = {"code": 0, "heading": ""}
+    headings = _headings(notebook)
 
-    def before(cell, cell_index):
-        if cell.cell_type == "markdown" and cell.source.startswith("#"):
-            seen["heading"] = cell.source.splitlines()[0].lstrip("# ")
+    def print_progress(cell, cell_index):
         if cell.cell_type == "code":
-            seen["code"] += 1
-            took = time.monotonic() - began
-            print(
-                f"[{took / 60:4.1f} min] cell {seen['code']:2} of {total}  {seen['heading']}",
-                file=sys.stderr,
-                flush=True,
-            )
+            minutes = (time.monotonic() - began) / 60
+            print(f"[{minutes:4.1f} min] {headings[cell_index]}", file=sys.stderr, flush=True)
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(folder)}},
-        on_cell_start=before,
-        store_widget_state=False,
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
-    )
     with _this_python_as_kernel(folder):
-        client.execute()
+        NotebookClient(
+            notebook,
+            timeout=CELL_TIMEOUT,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+            on_cell_start=print_progress,
+            store_widget_state=False,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        ).execute()
     for cell in notebook.cells:  # progress bars of other libraries, which show nothing without a running kernel
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+
+
+def _headings(notebook: Any) -> list[str]:
+    """Per cell: its number among the code cells, and the last heading before it."""
+    total, number, heading, lines = sum(c.cell_type == "code" for c in notebook.cells), 0, "", []
+    for cell in notebook.cells:
+        number += cell.cell_type == "code"
+        if cell.cell_type == "markdown" and cell.source.startswith("#"):
+            heading = cell.source.splitlines()[0].lstrip("# ")
+        lines.append(f"cell {number:2} of {total}  {heading}")
+    return lines
 
 
 def write_html(notebook: Any, path: Path) -> Path:
@@ -156,24 +160,19 @@ def _headline(notebook: Any) -> str:
     return "\n" + "".join(texts).strip() if texts else ""
 
 
-class _this_python_as_kernel:
+@contextmanager
+def _this_python_as_kernel(folder: Path) -> Iterator[None]:
     """Make `python3` mean this interpreter, whatever kernels the user has installed elsewhere."""
+    from ipykernel.kernelspec import write_kernel_spec
 
-    def __init__(self, folder: Path):
-        self.folder = folder / ".kernel"
-
-    def __enter__(self) -> None:
-        from ipykernel.kernelspec import write_kernel_spec
-
-        spec = self.folder / "kernels" / "python3"
-        shutil.rmtree(spec, ignore_errors=True)
-        write_kernel_spec(str(spec))
-        self.before = os.environ.get("JUPYTER_PATH")
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(self.folder), self.before)))
-
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self.before is None:
-            del os.environ["JUPYTER_PATH"]
-        else:
-            os.environ["JUPYTER_PATH"] = self.before
+    kernels, before = folder / ".kernel", os.environ.get("JUPYTER_PATH")
+    shutil.rmtree(kernels, ignore_errors=True)
+    write_kernel_spec(str(kernels / "kernels" / "python3"))
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(kernels), before)))
+    try:
+        yield
+    finally:
+        shutil.rmtree(kernels, ignore_errors=True)
+        os.environ.pop("JUPYTER_PATH")
+        if before is not None:
+            os.environ["JUPYTER_PATH"] = before

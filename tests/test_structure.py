@@ -1,9 +1,15 @@
-"""The house keeps its shape: imports point down, files stay small, the README's tree is true, versions agree."""
+"""The layout holds: imports point down, files and functions stay small, the README's tree is true, versions agree.
+
+    python tests/test_structure.py        prints the counts that are checked here
+"""
 
 import ast
+import io
 import re
+import statistics
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -11,83 +17,155 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "padlab").rglob("*.py"))
-LEVEL = {"prompts": 0, "candidates": 0, "runs": 0, "rankings": 0, "lm": 0, "phases": 1, "study": 2, "show": 2, "cli": 4}
-LEVEL |= {"bundled": -1, "memo": 0.5, "demo": 3}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+BASE = {"bundled", "candidates", "progress", "prompts", "runs"}
+MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import beside itself
+    "bundled": set(),
+    "progress": set(),
+    "candidates": set(),
+    "runs": {"progress"},
+    "prompts": {"bundled"},
+    "rankings": set(),
+    "worlds": set(),
+    "lm": {"bundled", "worlds"},
+    "training": BASE | {"rankings", "lm"},
+    "phases": BASE | {"rankings", "lm", "training"},
+    "study": BASE | {"rankings", "lm", "worlds", "training", "phases"},
+    "show": {"rankings"},  # plots and html
+    "demo": BASE,
+    "cli": BASE | {"lm", "demo"},  # the rest through the public names
+}
+CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 5200, 50, 7, 300
 
 
 def imported(path: Path) -> set[str]:
     """padlab modules a file imports anywhere, TYPE_CHECKING included."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("padlab"):
-            found.add(node.module)
+            modules.add(node.module)
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.startswith("padlab")}
-    return found
+            modules |= {alias.name for alias in node.names if alias.name.startswith("padlab")}
+    return modules
 
 
-def room(module: str) -> str:
-    """The room a module is in: the first part after padlab."""
-    return module.split(".")[1]
+def forbidden(own: str, modules: set[str]) -> list[str]:
+    """Imports of padlab's own modules that do not point down."""
+    folders = {module: module.split(".")[1] for module in modules - {"padlab"}}
+    return sorted(module for module, folder in folders.items() if folder not in MAY_IMPORT[own] | {own})
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(ROOT / "padlab").parts[0].removesuffix(".py")
-
-
-def violations(source: Path, own: str, modules: set[str]) -> list[str]:
-    """Imports that do not point down (or within the own room)."""
-    bad = []
-    for module in modules - {"padlab"}:
-        other = room(module)
-        plots_only = own == "show" and other == "rankings"
-        widgets = own == "show" and other == "phases" and source.stem in ("widgets", "inspector")
-        allowed = other == own or plots_only or widgets or (own != "show" and LEVEL[other] < LEVEL[own])
-        if not allowed:
-            bad.append(f"{source.name}: {own} imports {module}")
-    return bad
-
-
-@pytest.mark.parametrize(
-    "path", [f for f in FILES if f.parent != ROOT / "padlab" or f.name not in ("__init__.py", "__main__.py")], ids=str
-)
+@pytest.mark.parametrize("path", [f for f in FILES if f.stem not in ("__init__", "__main__")], ids=str)
 def test_imports_point_down(path):
-    assert violations(path, room_of(path), imported(path)) == []
+    own = path.relative_to(ROOT / "padlab").parts[0].removesuffix(".py")
+    assert forbidden(own, imported(path)) == []
 
 
 def test_the_import_rule_can_fail():
-    assert violations(Path("x.py"), "rankings", {"padlab.lm.models"})
-    assert violations(Path("plots.py"), "show", {"padlab.phases.rewards"})
-    assert not violations(Path("x.py"), "study", {"padlab.phases.rewards"})
+    assert forbidden("rankings", {"padlab.lm.models"})
+    assert forbidden("show", {"padlab.phases.rewards"})
+    assert forbidden("training", {"padlab.phases.rewards"})
+    assert not forbidden("study", {"padlab.phases.rewards"})
+
+
+def test_worlds_import_nothing_of_padlab():
+    assert not [f for f in FILES if f.parent.name == "worlds" and imported(f) - {"padlab.worlds"}]
 
 
 def test_nothing_in_the_library_uses_tests_or_notebooks():
     for path in FILES:
-        names = {
-            n.module or ""
-            for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(n, ast.ImportFrom)
-        }
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names = {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
         assert not [n for n in names if n.startswith(("tests", "notebooks", "bench"))], path
 
 
-def test_files_and_functions_stay_small():
-    for path in FILES:
+# --- sizes
+
+
+def code_lines(text: str) -> set[int]:
+    """Numbers of the lines that hold code: neither blank, nor comment, nor docstring."""
+    noise = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in noise:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                lines -= set(range(first.lineno, first.end_lineno + 1))
+    return lines
+
+
+def function_sizes(folder: Path) -> dict[str, int]:
+    """Code lines of every function, its signature included, nested functions too."""
+    sizes = {}
+    for path in sorted(folder.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
-        assert text.count("\n") <= 300, f"{path} has {text.count(chr(10))} lines"
+        lines = code_lines(text)
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 75, f"{path}:{node.lineno} {node.name}"
+                own = {line for line in lines if node.lineno <= line <= node.end_lineno}
+                sizes[f"{path.relative_to(folder)}:{node.lineno} {node.name}"] = len(own)
+    return sizes
 
 
-def test_readme_tree_names_every_module_and_nothing_else():
-    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("```text")[1].split("```")[0]
-    named = set(re.findall(r"[\w/]+\.py\b", tree))
-    names = {Path(n).name for n in named}
-    there = {f.name for f in FILES if f.name != "__init__.py" or f.parent == ROOT / "padlab"}
-    assert there <= names, f"not in the README's tree: {sorted(there - names)}"
-    known = {f.name for folder in ("padlab", "tests", "bench") for f in (ROOT / folder).rglob("*.py")}
-    assert names <= known, f"in the README's tree but not there: {sorted(names - known)}"
+def total_code_lines(folder: Path) -> int:
+    return sum(len(code_lines(p.read_text(encoding="utf-8"))) for p in folder.rglob("*.py"))
+
+
+def test_the_library_stays_small():
+    assert total_code_lines(ROOT / "padlab") <= CODE_LINES
+    for path in FILES:
+        assert path.read_text(encoding="utf-8").count("\n") <= FILE_LINES, path
+    sizes = function_sizes(ROOT / "padlab")
+    assert {name: size for name, size in sizes.items() if size > FUNCTION_LINES} == {}
+    assert statistics.median(sizes.values()) <= MEDIAN_LINES
+
+
+def test_lines_are_counted_without_docstrings_comments_and_blanks():
+    text = '"""Doc."""\n\n\ndef f():\n    """Doc\n    more."""\n    x = """a\n    b"""  # comment\n    # comment\n    return x\n'
+    assert code_lines(text) == {4, 7, 8, 10}
+
+
+# --- README
+
+
+def tree_paths(readme: str) -> set[str]:
+    """Paths of the files in the README's tree, from its indentation."""
+    paths, folders = set(), []
+    for line in readme.split("```text")[1].split("```")[0].strip("\n").split("\n"):
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        folders = [*folders[:depth], name]
+        if not name.endswith("/"):
+            paths.add("".join(folders))
+    return paths
+
+
+def test_readme_tree_names_every_module_and_notebook_by_path():
+    named = tree_paths(README)
+    modules = {f for f in FILES if f.name != "__init__.py" or f.parent == ROOT / "padlab"}
+    there = {str(f.relative_to(ROOT)) for f in (*modules, *NOTEBOOKS)}
+    assert there - named == set(), "not in the README's tree"
+    assert {p for p in named if not (ROOT / p).exists()} == set(), "in the README's tree but not there"
+
+
+def test_readme_phase_table_names_every_phase_and_notebook_by_path():
+    table = README.split("## From the paper to the code")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([\w/]+\.(?:py|ipynb))`", table))
+    assert {p for p in named if not (ROOT / p).exists()} == set()
+    phases = [f for f in FILES if f.parent.name == "phases" and f.name != "__init__.py"]
+    assert {str(f.relative_to(ROOT)) for f in (*phases, *NOTEBOOKS)} <= named
+
+
+def test_readme_is_short():
+    prose = re.sub(r"```.*?```", "", README, flags=re.S)
+    assert len(prose.split()) <= 900
+
+
+# --- versions and imports
 
 
 def test_environment_yml_agrees_with_pyproject():
@@ -107,12 +185,8 @@ def test_constraints_lie_within_the_ranges():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.lower().split("==") for line in lines if "==" in line)
-    wanted = [
-        *project["dependencies"],
-        *project["optional-dependencies"]["lab"],
-        *project["optional-dependencies"]["dev"],
-    ]
-    for text in wanted:
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["lab"], *extras["dev"]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[requirement.name]), text
 
@@ -135,3 +209,23 @@ def test_public_names_all_load():
         assert getattr(padlab, name) is not None, name
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         padlab.nonsense  # noqa: B018
+
+
+def test_every_public_name_is_listed_in_the_help():
+    import padlab
+
+    assert [name for name in padlab.__all__ if name not in (padlab.__doc__ or "") and name not in UNLISTED] == []
+
+
+UNLISTED = {"__version__", "LanguageModel", "Pair", "Preset", "Divergence", "Interval"}  # what functions return
+
+
+if __name__ == "__main__":
+    sizes = function_sizes(ROOT / "padlab")
+    print(f"code lines in padlab/ (no docstrings, comments, blank lines): {total_code_lines(ROOT / 'padlab')}")
+    print(f"functions: {len(sizes)}, median {statistics.median(sizes.values())} code lines, longest:")
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:8]:
+        print(f"  {size:3} {name}")
+    print("longest files:")
+    for path in sorted(FILES, key=lambda p: -p.read_text(encoding="utf-8").count("\n"))[:8]:
+        print(f"  {path.read_text(encoding='utf-8').count(chr(10))} {path.relative_to(ROOT)}")

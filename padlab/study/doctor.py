@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from scipy.stats import binomtest
 
 from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
 from padlab.lm.models import LanguageModel
-from padlab.phases.multiple_choice import LETTERS, letter_tokens
+from padlab.phases.multiple_choice import LETTERS, letter_tokens, multiple_choice_question
 from padlab.phases.selection import add_selection_probs
 
 PROBE = (  # question, right answer; another question's answer is the wrong one
@@ -69,7 +70,7 @@ def examine(
         Examination; printing it shows the findings in plain words, `numbers` holds selection_accuracy, option_mass,
         prob_first (P of the first option, 0.5 = no bias) and the memory estimates in GB.
     """
-    findings = [_template(model), _end(model), _pad(model), _inert(model), _letters(model)]
+    findings = [_finding(topic, check, model) for topic, check in CHECKS.items()]
     numbers: dict[str, float] = {}
     if all(f.status != "problem" for f in findings):
         try:
@@ -94,15 +95,15 @@ def selection_probe(model: LanguageModel) -> dict[str, float]:
         for shift in (1, 5)
         for k in range(len(PROBE))
     ]
-    asked = add_selection_probs(rows, model, "pairwise")
-    right = [p[0] for p in asked["selection_prob"]]
+    table = add_selection_probs(rows, model, "pairwise", question=multiple_choice_question)
+    right = [p[0] for p in table["selection_prob"]]
     hits = sum(p > 0.5 for p in right)
     return {
         "selection_accuracy": hits / len(right),
         "p_value": float(binomtest(hits, len(right), 0.5, alternative="greater").pvalue),
         "prob_right": sum(right) / len(right),
-        "prob_first": 0.5 + sum(asked["position_bias"]) / len(right),
-        "option_mass": sum(asked["option_mass"]) / len(right),
+        "prob_first": 0.5 + sum(table["position_bias"]) / len(right),
+        "option_mass": sum(table["option_mass"]) / len(right),
     }
 
 
@@ -129,73 +130,80 @@ def memory_estimate(
     return {"gb_scoring": scoring / 1e9, "gb_training": training / 1e9}
 
 
-def _template(model: LanguageModel) -> Finding:
+def _finding(topic: str, check: Callable[[LanguageModel], tuple[str, str]], model: LanguageModel) -> Finding:
+    try:
+        return Finding(topic, *check(model))
+    except ValueError as error:
+        return Finding(topic, "problem", str(error))
+
+
+def _template(model: LanguageModel) -> tuple[str, str]:
     tokenizer = model.tokenizer
     if not tokenizer.chat_template:
-        return Finding("chat template", "note", "none; prompts are laid out as 'User: ... Assistant:' (a base model?)")
-    try:
-        ids = encode_chat(tokenizer, "Hello")
-        turn = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
-        segments = render_segments(tokenizer, turn, False)
-    except ValueError as error:
-        return Finding("chat template", "problem", str(error))
-    opening = "".join(text for text, _ in render_segments(tokenizer, turn[:1], True))
-    if not "".join(text for text, _ in segments).startswith(opening):
-        return Finding(
-            "chat template", "note", "the prompt's rendering is no prefix of prompt + answer (thinking model?)"
-        )
-    bos = ids[:1] == [tokenizer.bos_token_id]
-    return Finding("chat template", "ok", f"'Hello' becomes {len(ids)} tokens, {'one BOS' if bos else 'no BOS'}")
+        return "note", "none; prompts are laid out as 'User: ... Assistant:' (a base model?)"
+    ids = encode_chat(tokenizer, "Hello")
+    turn = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+    whole, opening = (
+        "".join(text for text, _ in render_segments(tokenizer, messages, generation))
+        for messages, generation in ((turn, False), (turn[:1], True))
+    )
+    if not whole.startswith(opening):
+        return "note", "the prompt's rendering is no prefix of prompt + answer (thinking model?)"
+    bos = "one BOS" if ids[:1] == [tokenizer.bos_token_id] else "no BOS"
+    return "ok", f"'Hello' becomes {len(ids)} tokens, {bos}"
 
 
-def _end(model: LanguageModel) -> Finding:
-    try:
-        end = end_of_turn_id(model.tokenizer)
-    except ValueError as error:
-        return Finding("end of turn", "problem", str(error))
-    return Finding("end of turn", "ok", f"{model.tokenizer.convert_ids_to_tokens(end)!r} (id {end})")
+def _end(model: LanguageModel) -> tuple[str, str]:
+    end = end_of_turn_id(model.tokenizer)
+    return "ok", f"{model.tokenizer.convert_ids_to_tokens(end)!r} (id {end})"
 
 
-def _pad(model: LanguageModel) -> Finding:
+def _pad(model: LanguageModel) -> tuple[str, str]:
     pad = model.tokenizer.pad_token
-    said = "none" if pad is None else repr(pad)
-    return Finding("pad token", "ok", f"{said}; padlab masks by length and needs none")
+    return "ok", f"{'none' if pad is None else repr(pad)}; padlab masks by length and needs none"
 
 
-def _inert(model: LanguageModel) -> Finding:
+def _inert(model: LanguageModel) -> tuple[str, str]:
     control = control_tokens(model.tokenizer)
     leaked = [text for text in control if set(encode_text(model.tokenizer, f"a{text}b")) & set(control.values())]
     if leaked:
-        return Finding("text is not control", "problem", f"in people's text these act as control: {leaked}")
-    return Finding("text is not control", "ok", f"{len(control)} control strings are plain characters in people's text")
+        return "problem", f"in people's text these act as control: {leaked}"
+    return "ok", f"{len(control)} control strings are plain characters in people's text"
 
 
-def _letters(model: LanguageModel) -> Finding:
-    try:
-        for letter in LETTERS[:8]:
-            letter_tokens(model, letter)
-    except ValueError as error:
-        return Finding("option letters", "problem", str(error))
-    return Finding("option letters", "ok", "A to H are single tokens")
+def _letters(model: LanguageModel) -> tuple[str, str]:
+    for letter in LETTERS[:8]:
+        letter_tokens(model, letter)
+    return "ok", "A to H are single tokens"
+
+
+CHECKS = {
+    "chat template": _template,
+    "end of turn": _end,
+    "pad token": _pad,
+    "text is not control": _inert,
+    "option letters": _letters,
+}
 
 
 def _verdict(numbers: dict[str, float], judged: bool = False) -> Finding:
-    facts = "its judge adapter, not the model itself, is " if judged else ""
-    facts += (
-        f"right in {numbers['selection_accuracy']:.0%} of 24 easy questions once both orders are averaged "
-        f"(mean p {numbers['prob_right']:.2f}); picks the first option {numbers['prob_first']:.0%} of the time; "
-        f"{numbers['option_mass']:.0%} of the answers are letters"
-    )
+    status = "note"
     if numbers["p_value"] > CONFIDENT:
         advice = "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
-        return Finding("selection questions", "note", f"{facts}. {advice}")
-    if numbers["option_mass"] < 0.5:
+    elif numbers["option_mass"] < 0.5:
         advice = "Most answers are no letters at all, so what the letters say is not to be trusted. Keep alpha = 0"
-        return Finding("selection questions", "note", f"{facts}. {advice}")
-    if numbers["prob_right"] < 0.6:
-        advice = "There is a signal, but a faint one: usable in small doses, look at an alpha sweep first"
-        return Finding("selection questions", "note", f"{facts}. {advice}")
-    return Finding("selection questions", "ok", f"{facts}. It can be a teacher for calibration (alpha > 0)")
+    elif numbers["prob_right"] < 0.6:
+        advice = "There is a signal, but a weak one: look at an alpha sweep before using it, with a small alpha"
+    else:
+        status, advice = "ok", "It can be a teacher for calibration (alpha > 0)"
+    return Finding(
+        "selection questions",
+        status,
+        f"{'its judge adapter, not the model itself, is ' if judged else ''}"
+        f"right in {numbers['selection_accuracy']:.0%} of 24 easy questions once both orders are averaged "
+        f"(mean p {numbers['prob_right']:.2f}); picks the first option {numbers['prob_first']:.0%} of the time; "
+        f"{numbers['option_mass']:.0%} of the answers are letters. {advice}",
+    )
 
 
 def _memory(memory: dict[str, float], n: int, prompt: int, response: int, lora: bool) -> Finding:

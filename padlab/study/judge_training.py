@@ -55,23 +55,13 @@ CLEAN = {"own": 0.1, "other": 0.5}
 SAMPLING = {"top_p": 0.95, "max_new_tokens": 48, "shard_size": 32}
 TEMPERATURE = {"teacher": 0.3, "student": 1.0}  # far apart on purpose: which side is better must be seen in the text
 SHORT = 20  # tokens per response while the letters are learnt
-TRAINING = {
-    "learning_rate": 1e-3,  # suits rank 8 on a small model
-    "num_train_epochs": 1,
-    "per_device_train_batch_size": 2,
-    "save_steps": 20,
-}
-ALWAYS = {
-    "warmup_steps": 10,
-    "weight_decay": 0.0,
-    "train_sampling_strategy": "sequential",
-    "save_total_limit": 2,
-    "logging_steps": 1,
-    "report_to": [],
-    "disable_tqdm": True,
-    "remove_unused_columns": False,
-    "label_names": [],
-}
+TRAINING = {  # a rate of 1e-3 suits rank 8 on a small model
+    "learning_rate": 1e-3, "num_train_epochs": 1, "per_device_train_batch_size": 2, "save_steps": 20,
+}  # fmt: skip
+FIXED = {
+    "warmup_steps": 10, "weight_decay": 0.0, "train_sampling_strategy": "sequential", "save_total_limit": 2,
+    "logging_steps": 1, "report_to": [], "disable_tqdm": True, "remove_unused_columns": False, "label_names": [],
+}  # fmt: skip
 
 
 def prepare_judge(
@@ -115,7 +105,7 @@ def prepare_judge(
     questions = training_questions(teacher, short, seed)[:short_prompts] + training_questions(teacher, pairs, seed)
     settings = {"teacher": teacher.describe(), "questions": fingerprint(questions), "seed": seed, "rank": rank}
     with stage_folder(folder, "checkpoints", {**settings, **training, "short_prompts": short_prompts}) as place:
-        args = TrainingArguments(str(place), seed=seed, **training, **ALWAYS)
+        args = TrainingArguments(str(place), seed=seed, **training, **FIXED)
         network = trainable_copy(teacher.model, _attention_lora(teacher, rank), seed)
         callbacks = [Progress("train the judge"), MarkComplete()]
         trainer = JudgeTrainer(network, args, train_dataset=questions, data_collator=list, callbacks=callbacks)

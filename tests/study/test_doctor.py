@@ -97,7 +97,7 @@ def test_biased_letters_are_seen_and_are_no_signal(tiny):
     ("strength", "status", "text"),
     [
         (4.0, "ok", "right in 100% of 24 easy questions.*It can be a teacher for calibration"),
-        (0.2, "note", r"right in 100% .*mean p 0\.55.*a faint one"),
+        (0.2, "note", r"right in 100% .*mean p 0\.55.*a weak one"),
         (-4.0, "note", "right in 0%.*do not follow the content"),
     ],
 )
