@@ -5,14 +5,15 @@ PY     := $(VENV)/bin/python
 THREADS ?= 2
 export OMP_NUM_THREADS := $(THREADS)
 export TOKENIZERS_PARALLELISM := false
+FAST_TESTS := tests/test_structure.py tests/rankings tests/lm/test_chat.py tests/test_candidates.py
 
 .PHONY: demo test slow lab check bench clean
 
-demo: $(VENV)/.ready  ## run the quickstart notebook on the embedded model; prints where the page lies
+demo: $(VENV)/.ready  ## run the quickstart notebook; prints where the executed notebook and its page are
 	$(PY) -m padlab demo
 
-test: $(VENV)/.ready  ## all tests except the slow ones
-	$(PY) -m pytest
+test: $(VENV)/.ready  ## all tests except the slow ones: two processes, one thread each
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(THREADS) --dist loadfile
 
 slow: $(VENV)/.ready  ## the slow tests, by hand
 	$(PY) -m pytest -m slow --timeout 3600
@@ -20,14 +21,14 @@ slow: $(VENV)/.ready  ## the slow tests, by hand
 lab: $(VENV)/.ready  ## JupyterLab on the notebooks
 	$(PY) -m padlab lab
 
-check: $(VENV)/.ready  ## style and structure
+check: $(VENV)/.ready  ## style, structure, rankings, losses, chat, table: at most 90 seconds
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pytest tests/test_structure.py
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(THREADS) $(FAST_TESTS)
 
-bench: $(VENV)/.ready  ## what LOG.md quotes, and the README's table of speeds; takes hours
+bench: $(VENV)/.ready  ## what docs/results.md quotes, and its table of speeds; takes hours
 	for script in bench/[a-z]*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
-	$(PY) bench/_readme.py
+	$(PY) bench/_speed_table.py
 
 clean:  ## remove the environment and what demo left
 	rm -rf $(VENV) demo-out

@@ -1,7 +1,7 @@
 """The numbers of every public function on fixed inputs, to compare two versions of padlab.
 
-    python bench/same_numbers.py OUT.json                 write the numbers of this version
-    python bench/same_numbers.py OUT.json --against OLD.json   ... and list what differs from another version's file
+    python bench/same_numbers.py [--out bench-out/numbers.json]     write the numbers of this version
+    python bench/same_numbers.py --against OLD.json                  ... and list what differs from another version's
 
 Run it in both checkouts on one machine with one thread. Models: the tiny pair, a tiny pair with one tokenizer, and the
 toy world's models. Numbers differ where they are further apart than 1e-6 (relative, or absolute near 0); NaN equals NaN.
@@ -137,10 +137,12 @@ def differences(old, new, path: str = "") -> list[str]:
 def main() -> None:
     """Write the numbers; compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("bench-out/numbers.json"))
     parser.add_argument("--against", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch.manual_seed(0)  # the Jensen-Shannon divergence of nine responses is estimated
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     tiny = padlab.load_pair("tiny")
     blocks = tiny.teacher.model.config.num_hidden_layers
     same_tokenizer = padlab.Pair(padlab.prune_blocks(tiny.teacher, blocks - 1), tiny.teacher)
