@@ -1,79 +1,32 @@
-"""What is drawn is what was given; text in figures is inert; figures look alike and leave nothing behind."""
+"""What holds for every figure: complete, inert, legible, in the house style, and in the models' colours."""
 
+import gc
 import inspect
 import io
-import itertools
-import math
+import re
 import sys
 import warnings
+import weakref
+from pathlib import Path
 
+import matplotlib
+import matplotlib.collections
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.colors import to_hex
-from matplotlib.patches import Rectangle, Wedge
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 from PIL import Image
 
-from padlab.show import plots
-from padlab.show.plots.style import STUDENT, TEACHER, Figure, array, house_style, item_names, label, num, percent
-
-RNG = np.random.default_rng(7)
-HISTORY = [
-    {"step": i + 1, "loss": 1 / (1 + i), "extra": None} | ({"jsd": 0.2 - i / 500} if i % 5 == 0 else {})
-    for i in range(40)
-]
-HOSTILE = [
-    "$x^2$",
-    "\\frac{1}{2} $",
-    "$$ \\begin{x}",
-    "a\x00b\x1b[31m",
-    "卵 🥚 \ud800 \u202e",
-    "x" * 5000,
-    "",
-    "a\nb\t c",
-]
-
-
-def calls(labels=None, title=None):
-    """Every plot function once, with the hostile texts where it takes texts."""
-    four = labels[:4] if labels else None
-    text = labels[0] if labels else "jsd"
-    names = labels[:2] if labels else ["jsd", "kendall_tau"]
-    probs = RNG.uniform(size=30)
-    return {
-        "plot_rankings": lambda: plots.plot_rankings([1, 2, 3, 0], [2, 1, 0, 3], four, title=title),
-        "plot_rewards": lambda: plots.plot_rewards([-1, -2, -3, -4], [-2, -1, -3, -4], four, title=title),
-        "plot_pairwise": lambda: plots.plot_pairwise({text: np.full((4, 4), 0.5)}, four, title=title),
-        "plot_rank_marginals": lambda: plots.plot_rank_marginals({text: np.full((4, 4), 0.25)}, four, title=title),
-        "plot_entropy_beta": lambda: plots.plot_entropy_beta([-1, -2, -3], [0, 5, 10], [-1, -1, -3], title=title),
-        "plot_simplex": lambda: plots.plot_simplex([0, 1, 2], [2, 1, 0], four and four[:3], title=title),
-        "plot_permutohedron": lambda: plots.plot_permutohedron([0, 1, 2, 3], [3, 1, 2, 0], four, title=title),
-        "plot_training": lambda: plots.plot_training(
-            [{"step": 1, text: 2.0}, {"step": 2, text: 1}], [text], title=title
-        ),
-        "plot_before_after": lambda: plots.plot_before_after(
-            [0.2, 0.5], [0.1, 0.6], names, [-0.1, 0.1], [-0.2, -0.1], [-0.05, 0.3], title=title
-        ),
-        "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),
-        "plot_position_bias": lambda: plots.plot_position_bias(probs, probs, title=title),
-        "plot_option_mass": lambda: plots.plot_option_mass(probs, title=title),
-        "plot_reliability": lambda: plots.plot_reliability(probs, probs > 0.4, title=title),
-        "plot_alpha_curve": lambda: plots.plot_alpha_curve(
-            [0, 0.5, 1], [[0, 1, 2], [2, 1, 0]], [[0, 0, 0]] * 2, [[3, 3, 3]] * 2, metric=text, names=names, title=title
-        ),
-        "plot_calibration_step": lambda: plots.plot_calibration_step(
-            [-1, -2, -3, -4], [0.1, 0.2, 0.3, 0.4], labels=four, title=title
-        ),
-        "plot_token_rewards": lambda: plots.plot_token_rewards(
-            labels or ["a"], [-1.0] * len(labels or "a"), title=title
-        ),
-    }
-
+from padlab.show import html, plots
+from padlab.show.plots import style
+from padlab.show.plots.labels import item_names, label, metric_label, num, percent
+from padlab.show.plots.style import STUDENT, TEACHER, Figure, house_style
 
 ALL = [name for name in plots.__all__ if name.startswith("plot_")]
+BOTH_MODELS = {name for name in ALL if "student" in str(inspect.signature(getattr(plots, name)))}
+BOTH_MODELS |= {"plot_rank_marginals"}  # its panels are in the models' colours
 
 
 def texts(figure):
@@ -81,12 +34,14 @@ def texts(figure):
     return [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
 
 
-def test_every_public_plot_is_in_these_tests():
+def test_every_public_plot_is_in_these_tests(calls):
     assert set(calls()) == set(ALL)
 
 
+@pytest.mark.parametrize("projector", [False, True])
 @pytest.mark.parametrize("name", ALL)
-def test_figure_is_complete(name):
+def test_figure_is_complete(calls, name, projector):
+    plots.projector(projector)
     figure = calls()[name]()
     assert isinstance(figure, Figure)
     assert 20 < len(figure.alt_text) < 600
@@ -94,11 +49,22 @@ def test_figure_is_complete(name):
     assert any(char.isdigit() for char in figure.alt_text)
     assert figure.get_suptitle()
     sizes = [text.get_fontsize() for text in texts(figure) if len(text.get_text()) > 1]
-    assert np.median(sizes) >= 9
+    assert np.median(sizes) >= (12.5 if projector else 9)
     image = Image.open(io.BytesIO(figure.png()))
     assert image.width >= 850
     assert len(figure.png()) < 120_000
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_text_leaves_the_figure(calls, name):
+    for projector in (False, True):
+        plots.projector(projector)
+        figure = calls()[name]()
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()
+        assert min(box.x0, box.y0) >= 0
+        assert (figure.get_size_inches() >= (box.x1, box.y1)).all()
 
 
 # Of the first and the last axes of each figure: what the labels across and up must name; None: no scale to name.
@@ -111,9 +77,9 @@ UNITS = {
     "plot_training": ("step", "divergence (nats)"),
     "plot_before_after": ("difference after − before, mean over prompts, 95 % interval", None),
     "plot_paired": ("before: Jensen-Shannon divergence (nats)", "after: Jensen-Shannon divergence (nats)"),
-    "plot_position_bias": ("a is named first (0 to 1)", "b is named first (0 to 1)"),
-    "plot_option_mass": ("prompt, least mass first (number)", "probability (0 to 1)"),
-    "plot_reliability": ("(0 to 1)", "share right (0 to 1)"),
+    "plot_position_bias": ("a is listed first (0 to 1)", "b is listed first (0 to 1)"),
+    "plot_option_mass": ("prompts, least mass first (number)", "probability (0 to 1)"),
+    "plot_reliability": ("(0 to 1)", "share correct (0 to 1)"),
     "plot_alpha_curve": ("alpha (0: reward alone", "divergence (nats)"),
     "plot_calibration_step": ("alpha (0: reward alone", "probability of rank 1 (0 to 1)"),
     "plot_token_rewards": ("(nats)", None),
@@ -121,7 +87,7 @@ UNITS = {
 
 
 @pytest.mark.parametrize("name", sorted(UNITS))
-def test_axes_say_what_they_measure_and_in_which_unit(name):
+def test_axes_say_what_they_measure_and_in_which_unit(calls, name):
     across, up = UNITS[name]
     axes = calls()[name]().axes
     assert across is None or any(across in each.get_xlabel() for each in axes)
@@ -131,8 +97,8 @@ def test_axes_say_what_they_measure_and_in_which_unit(name):
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("shift", [0, 3, 5])
-def test_hostile_text_is_drawn_and_inert(name, shift):
-    labels = HOSTILE[shift:] + HOSTILE[:shift]
+def test_hostile_text_is_drawn_and_inert(calls, hostile, name, shift):
+    labels = hostile[shift:] + hostile[:shift]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing glyph warns
         figure = calls(labels, title=labels[0] + " title")[name]()
@@ -151,256 +117,122 @@ def test_dollars_stay_dollars_in_the_picture():
     assert "B  \\alpha and $\\beta$" in shown
 
 
-def heights(figure, colour):
-    bars = [
-        p for p in figure.axes[0].patches if isinstance(p, Rectangle) and to_hex(p.get_facecolor()) == colour.lower()
-    ]
-    return [p.get_height() for p in bars if p.get_alpha() is None]
+@pytest.mark.parametrize("name", ALL)
+def test_every_plot_takes_a_title_and_documents_its_arguments(calls, name):
+    function = getattr(plots, name)
+    parameters = inspect.signature(function).parameters
+    assert parameters["title"].default is None
+    assert all(parameter in function.__doc__ for parameter in parameters)
+    figure = calls(title="A title of my own")[name]()
+    assert figure.get_suptitle() == "A title of my own"
 
 
-def plackett_luce(scores, ranking):
-    """The probability of a ranking, straight from the definition."""
-    weights = [math.exp(scores[i]) for i in ranking]
-    return math.prod(w / sum(weights[k:]) for k, w in enumerate(weights))
+@pytest.mark.parametrize("name", sorted(BOTH_MODELS))
+def test_student_comes_first_in_arguments_legends_and_panels(calls, name):
+    models = [p for p in inspect.signature(getattr(plots, name)).parameters if p.startswith(("student", "teacher"))]
+    assert models == sorted(models)
+    figure = calls()[name]()
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    shown = [text.get_text() for legend in legends for text in legend.get_texts()]
+    shown = shown or [axes.get_title() for axes in figure.axes]
+    shown = [text for text in shown if "student" in text or "teacher" in text]
+    assert ["student" in text for text in shown] == [True, False]
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
-def test_ranking_bars_are_the_probabilities(n):
-    teacher, student = RNG.normal(size=n), RNG.normal(size=n)
-    figure = plots.plot_rankings(student, teacher)
-    ticks = [tick.get_text().split("\n") for tick in figure.axes[0].get_xticklabels()]
-    for scores, colour in ((teacher, TEACHER), (student, STUDENT)):
-        drawn = heights(figure, colour)
-        assert len(drawn) == len(ticks) == (math.factorial(n) if n <= 4 else 11)
-        assert sum(drawn) == pytest.approx(1)
-        for names, height in zip(ticks, drawn, strict=True):
-            if len(names) == n and names[0] != "the":
-                assert height == pytest.approx(plackett_luce(scores, [ord(name) - 65 for name in names]))
-    if n > 4:
-        assert ticks[-1] == ["the", "other", f"{math.factorial(n) - 10:,}"]
-        single = heights(figure, TEACHER)[:-1]
-        assert single == sorted(single, reverse=True)
+def colours(figure):
+    """Every colour of the figure's lines, patches, collections, colour maps and texts, without transparency."""
+    found = set()
+    for artist in figure.findobj():
+        for name in ("get_color", "get_facecolor", "get_edgecolor", "get_markerfacecolor", "get_markeredgecolor"):
+            values = getattr(artist, name, list)()
+            values = [values] if isinstance(values, str | tuple) else list(values)
+            found |= {to_hex(value) for value in values if not isinstance(value, str) or value != "none"}
+        if isinstance(artist, matplotlib.collections.QuadMesh):
+            found |= {to_hex(artist.cmap(position)) for position in (0.0, 0.5, 1.0)}
+    return found
 
 
-def test_ranking_bars_keep_the_likeliest():
-    teacher, student = RNG.normal(size=5), RNG.normal(size=5)
-    figure = plots.plot_rankings(student, teacher, top=4)
-    every = [sum(plackett_luce(s, r) for s in (teacher, student)) for r in itertools.permutations(range(5))]
-    drawn = sum(heights(figure, TEACHER)[:-1]) + sum(heights(figure, STUDENT)[:-1])
-    assert drawn == pytest.approx(sum(sorted(every)[-4:]))
+def lab(colour):
+    """CIELAB coordinates (D65), in which a distance of 2.3 is just visible."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    x, y, z = np.cbrt(np.array(to_xyz) @ linear / [0.95047, 1, 1.08883])  # exact above a luminance of 0.009
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def test_before_is_a_third_set_of_bars():
-    figure = plots.plot_rankings([0, 1, 2], [2, 1, 0], before=[0, 0, 0])
-    pale = [p.get_height() for p in figure.axes[0].patches if p.get_alpha() is not None]
-    assert pale == pytest.approx([1 / 6] * 6)
-    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
-        "teacher",
-        "student before",
-        "student after",
-    ]
+def distance(first, second):
+    return np.linalg.norm(lab(first) - lab(second))
 
 
-@pytest.mark.parametrize(("plot", "n", "scale"), [(plots.plot_simplex, 3, 0.25), (plots.plot_permutohedron, 4, 0.62)])
-def test_half_discs_have_the_area_of_the_probability(plot, n, scale):
-    teacher, student = RNG.normal(size=n), RNG.normal(size=n)
-    figure = plot(student, teacher)
-    wedges = [p for p in figure.axes[0].patches if isinstance(p, Wedge)]
-    every = list(itertools.permutations(range(n)))
-    for scores, colour in ((teacher, TEACHER), (student, STUDENT)):
-        shares = [(w.r / scale) ** 2 for w in wedges if to_hex(w.get_facecolor()) == colour.lower()]
-        assert sorted(shares) == pytest.approx(sorted(plackett_luce(scores, r) for r in every))
+@pytest.mark.parametrize("name", ALL)
+def test_the_models_colours_mean_the_models_and_nothing_else(calls, name):
+    figure = calls()[name]()
+    figure.draw_without_rendering()
+    shown = colours(figure)
+    both = {STUDENT.lower(), TEACHER.lower()}
+    if name in BOTH_MODELS:
+        assert both <= shown
+    for colour in shown - (both if name in BOTH_MODELS else set()):
+        tint = min(np.abs(np.array(to_rgb(colour)) - 1)) > 0.3 or name in BOTH_MODELS  # white to a model's colour
+        assert tint or min(distance(colour, model) for model in both) > 35, colour
+    for legend in (axes.get_legend() for axes in figure.axes if axes.get_legend()):
+        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+            model = STUDENT if "student" in text.get_text() else TEACHER if "teacher" in text.get_text() else None
+            assert (model or "").lower() in {*colours(handle), ""}, text
+            assert model is not None or not both & colours(handle), text
 
 
-def test_permutohedron_is_the_solid():
-    figure = plots.plot_permutohedron([0, 0, 0, 0], [0, 0, 0, 0])
-    edges = [line.get_xydata() for line in figure.axes[0].lines if len(line.get_xydata()) == 2]
-    centres = {tuple(np.round(w.center, 6)) for w in figure.axes[0].patches}
-    assert len(edges) == 36
-    assert len(centres) == 24
-    degree = dict.fromkeys(centres, 0)
-    for end in np.concatenate(edges):
-        degree[tuple(np.round(end, 6))] += 1
-    assert set(degree.values()) == {3}
-    gaps = [math.dist(a, b) for a, b in itertools.combinations(centres, 2)]
-    assert min(gaps) > 0.4
+def test_no_other_colour_looks_like_a_models():
+    named = [style.DATA, style.NEUTRAL, style.FAINT, style.BETTER, style.WORSE, *plots.ITEMS]
+    for colour in named:
+        assert min(distance(colour, STUDENT), distance(colour, TEACHER)) > 40, colour
+    assert len(set(plots.ITEMS)) == len(plots.ITEMS) >= 6
+    with house_style():
+        assert [c["color"] for c in matplotlib.rcParams["axes.prop_cycle"]] == list(plots.ITEMS)
 
 
-def test_simplex_puts_a_sure_first_choice_at_its_corner():
-    figure = plots.plot_simplex([0.0, 50.0, 0.0], [50.0, 0.0, 0.0])
-    corner = {
-        t.get_text()[0]: np.array(t.get_position()) for t in figure.axes[0].texts if t.get_text().endswith(" first")
-    }
-    marks = {line.get_color(): line.get_xydata()[0] for line in figure.axes[0].lines if len(line.get_xydata()) == 1}
-    assert np.argmin([np.linalg.norm(corner[c] - marks[TEACHER]) for c in "ABC"]) == 0
-    assert np.argmin([np.linalg.norm(corner[c] - marks[STUDENT]) for c in "ABC"]) == 1
+def test_no_page_has_a_models_colour():
+    page = html.responses("p", ["a", "b"], rewards=[-1.0, -2.0], probs=[0.25, 0.75])._repr_html_()
+    page += html.token_heatmap(["a", "b"], [-1.0, -9.5])._repr_html_() + html.table([{"a": 1}])._repr_html_()
+    page += html.side_by_side("a", ["x"], "b", ["y"], ["p"])._repr_html_()
+    found = re.findall(r"#[0-9a-fA-F]{6}", page)
+    assert found
+    assert all(min(distance(colour, STUDENT), distance(colour, TEACHER)) > 35 for colour in found)
 
 
-def test_heat_maps_show_the_matrix():
-    matrix = RNG.uniform(size=(3, 3))
-    shown = plots.plot_pairwise({"teacher": matrix, "student": matrix.T}).axes
-    off = ~np.eye(3, dtype=bool)
-    assert np.allclose(np.asarray(shown[0].images[0].get_array())[off], matrix[off])
-    assert np.allclose(np.asarray(shown[1].images[0].get_array())[off], matrix.T[off])
-    assert {t.get_text() for t in shown[0].texts} == {f"{v:.2f}" for v in matrix[off]}
-    marginals = plots.plot_rank_marginals({"teacher": matrix, "student": matrix}).axes
-    ends = [to_hex(axes.images[0].cmap(1.0)) for axes in marginals[:2]]
-    assert ends == [TEACHER.lower(), STUDENT.lower()]
+def test_font_sizes_stand_in_the_house_style_alone():
+    for path in Path(style.__file__).parent.glob("*.py"):
+        assert not re.search(r"(font|label|title)_?size[\"']?[=:] *\d", path.read_text(encoding="utf-8")), path
 
 
-def test_rewards_and_models_keep_their_colours():
-    figure = plots.plot_rewards([-3.0, -1.0, -2.0], [-2.5, -2.0, -1.0])
-    by_colour = {
-        to_hex(c.get_facecolor()[0]): c.get_offsets() for c in figure.axes[0].collections if len(c.get_offsets()) == 3
-    }
-    assert np.allclose(by_colour[TEACHER.lower()], [[-1, 0], [-2, 1], [-3, 2]])
-    assert np.allclose(by_colour[STUDENT.lower()], [[-2, 0], [-1, 1], [-2.5, 2]])
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["B", "C", "A"]
+def test_projector_switches_later_figures_and_back():
+    plain = plots.plot_rewards([-1, -2], [-2, -1])
+    plots.projector()
+    large = plots.plot_rewards([-1, -2], [-2, -1])
+    plots.projector(False)
+    again = plots.plot_rewards([-1, -2], [-2, -1])
+    assert again.png() == plain.png()
+    assert large.axes[0].xaxis.label.get_fontsize() == 18
+    large.png()  # drawn after the switch back, its new ticks are still large
+    assert large.axes[0].get_xticklabels()[0].get_fontsize() == pytest.approx(16.5)
+    assert plain.axes[0].xaxis.label.get_fontsize() == pytest.approx(13)
 
 
-def test_entropy_starts_at_ln_n_factorial_and_falls():
-    figure = plots.plot_entropy_beta([-1.0, -1.5, -2.5], np.linspace(0, 20, 9))
-    (curve,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 9]
-    values = curve.get_ydata()
-    assert values[0] == pytest.approx(math.log(6))
-    assert (np.diff(values) < 0).all()
-    every = [plackett_luce([-2.5 * 1, -2.5 * 1.5, -2.5 * 2.5], r) for r in itertools.permutations(range(3))]
-    assert values[1] == pytest.approx(-sum(p * math.log(p) for p in every))
-
-
-def test_training_shows_raw_values_and_their_running_mean():
-    figure = plots.plot_training(HISTORY, smooth=5)
-    loss, divergence = figure.axes
-    raw, mean = (line.get_ydata() for line in loss.lines)
-    given = [row["loss"] for row in HISTORY]
-    assert list(raw) == given
-    assert mean[20] == pytest.approx(np.mean(given[18:23]))
-    assert mean[0] == pytest.approx(np.mean(given[:3]))
-    assert divergence.get_ylabel() == "Jensen-Shannon divergence (nats)"
-    assert list(divergence.lines[0].get_xdata()) == [row["step"] for row in HISTORY if "jsd" in row]
-
-
-def test_forest_says_better_worse_and_not_clear():
-    names = ["jsd", "kendall_tau", "teacher_reward", "length"]
-    figure = plots.plot_before_after([1] * 4, [2] * 4, names, [-1, -1, 1, 1], [-2, -2, -1, 0.5], [-0.5, -0.5, 3, 2])
-    words = [axes.texts[2].get_text().split("  ")[1] for axes in figure.axes]
-    assert words == ["better", "worse", "not clear", "changed"]
-    for axes, low, high in zip(figure.axes, [-2, -2, -1, 0.5], [-0.5, -0.5, 3, 2], strict=True):
-        ends = axes.containers[0].lines[2][0].get_segments()[0][:, 0]
-        assert list(ends) == pytest.approx([low, high])
-        assert axes.get_xlim()[0] < min(low, 0) <= max(high, 0) < axes.get_xlim()[1]
-
-
-def test_paired_points_and_counts():
-    figure = plots.plot_paired([0.1, 0.2, 0.3, 0.3], [0.2, 0.1, 0.3, 0.3], "jsd")
-    points = figure.axes[0].collections[-1]
-    assert sorted(map(tuple, points.get_offsets())) == [(0.1, 0.2), (0.2, 0.1), (0.3, 0.3)]
-    assert sorted(points.get_sizes()) == [50, 50, 100]
-    assert "better on 1, worse on 1, equal on 2" in figure.alt_text
-
-
-def test_undefined_values_are_left_out_and_counted():
-    nan = math.nan
-    figure = plots.plot_paired([0.5, nan, 1.0], [0.6, 0.2, nan], "kendall_tau")
-    assert figure.axes[0].collections[-1].get_offsets().tolist() == [[0.5, 0.6]]
-    assert "2 of 3 prompts are left out" in figure.axes[0].get_xlabel()
-    history = [{"step": i, "kendall_tau": value} for i, value in enumerate([0.1, nan, 0.3])]
-    axes = plots.plot_training(history).axes[0]
-    assert axes.lines[0].get_xydata().tolist() == [[0, 0.1], [2, 0.3]]
-    assert "1 without a value" in axes.get_xlabel()
-    with pytest.raises(ValueError, match="kendall_tau"):
-        plots.plot_paired([nan], [nan])
-    with pytest.raises(ValueError, match="loss"):
-        plots.plot_training([{"step": 1, "loss": math.inf}])
-
-
-def test_reliability_agrees_with_a_slow_count():
-    confidence = np.array([0.55, 0.58, 0.91, 0.95, 0.99, 1.0])
-    correct = np.array([1, 0, 1, 1, 0, 1])
-    figure = plots.plot_reliability(confidence, correct, bins=10)
-    error = (2 * abs(0.5 - 0.565) + 4 * abs(0.75 - confidence[2:].mean())) / 6
-    assert f"calibration error {error:.2f}" in figure.alt_text
-    line = figure.axes[0].containers[0].lines[0]
-    assert line.get_xydata() == pytest.approx(np.array([[0.565, 0.5], [confidence[2:].mean(), 0.75]]))
-    assert [p.get_height() for p in figure.axes[1].patches] == [0, 0, 0, 0, 0, 2, 0, 0, 0, 4]
-
-
-def test_option_mass_bars_fill_up_to_one():
-    figure = plots.plot_option_mass([0.9, 0.2, 0.4], threshold=0.3)
-    bars = [p.get_height() for p in figure.axes[0].patches]
-    assert bars[:3] == [0.2, 0.4, 0.9]
-    assert np.allclose(np.add(bars[:3], bars[3:]), 1)
-    assert "1 below 0.30" in figure.alt_text
-
-
-def test_position_bias_of_a_fair_and_of_a_stubborn_judge():
-    assert "chosen with 50 %" in plots.plot_position_bias([0.9, 0.2], [0.1, 0.8]).alt_text
-    assert "same place on 100 %" in plots.plot_position_bias([0.9, 0.8], [0.9, 0.8]).alt_text
-
-
-def test_alpha_curve_marks_the_best():
-    figure = plots.plot_alpha_curve([0, 0.5, 1], [0.1, 0.4, 0.2], [0, 0.3, 0.1], [0.2, 0.5, 0.3])
-    (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
-    assert star.get_xydata().tolist() == [[0.5, 0.4]]
-    (chosen,) = [line for line in plots.plot_alpha_curve([0, 1], [0, 1], [0, 1], [0, 1], best=0).axes[0].lines
-                 if line.get_marker() == "*"]  # fmt: skip
-    assert chosen.get_xydata().tolist() == [[0, 0]]
-
-
-def test_calibration_ends_are_the_two_softmaxes():
-    reward, chosen = np.array([-1.0, -1.1, -1.5]), np.array([0.2, 0.5, 0.3])
-    lines = plots.plot_calibration_step(reward, chosen, beta=3.0).axes[0].lines
-    start = np.exp(3 * reward) / np.exp(3 * reward).sum()
-    end = chosen**3 / (chosen**3).sum()
-    assert [line.get_ydata()[0] for line in lines] == pytest.approx(start)
-    assert [line.get_ydata()[-1] for line in lines] == pytest.approx(end)
-
-
-def test_tokens_are_drawn_in_order_and_the_rest_is_counted():
-    tokens = [f" word{i}" for i in range(300)]
-    figure = plots.plot_token_rewards(tokens, -np.arange(300) / 50)
-    drawn = [t.get_text() for t in figure.axes[0].texts if t.get_text().startswith("word")]
-    assert drawn == [f"word{i}" for i in range(len(drawn))]
-    assert f"{300 - len(drawn)} more tokens" in figure.axes[0].get_xlabel()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.int64])
-def test_tensors_of_any_type_are_taken(dtype):
-    values = torch.tensor([2, 1, 0]).to(dtype)
-    if dtype.is_floating_point:
-        values.requires_grad_()
-    assert array(values, "x").tolist() == [2, 1, 0]
-    assert plots.plot_rankings(values, [2.0, 1.0, 0.0]).alt_text == plots.plot_rankings([2, 1, 0], [2, 1, 0]).alt_text
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: plots.plot_rankings([0, 1], [0, 1, 2]), "same length"),
-        (lambda: plots.plot_rankings([0], [0]), "2 to 8"),
-        (lambda: plots.plot_rankings(range(9), range(9)), "plot_rank_marginals"),
-        (lambda: plots.plot_rankings([0, math.nan], [0, 1]), r"student.*\(1,\)"),
-        (lambda: plots.plot_rewards([], []), "teacher_reward"),
-        (lambda: plots.plot_rewards([0, 1], [0, 1], ["a"]), "labels: 1 for 2"),
-        (lambda: plots.plot_pairwise([[0.5, 0.5]]), "square"),
-        (lambda: plots.plot_pairwise([[0.5, 1.5], [0, 0.5]]), "0 to 1"),
-        (lambda: plots.plot_simplex([0, 1], [1, 0]), "plot_permutohedron"),
-        (lambda: plots.plot_permutohedron([0, 1, 2], [1, 0, 2]), "plot_simplex"),
-        (lambda: plots.plot_entropy_beta([1, 2], [3, 2]), "rising"),
-        (lambda: plots.plot_training([]), "0 metrics"),
-        (lambda: plots.plot_training([{"step": 1, "loss": 1.0}], ["los"]), "'los'.*loss"),
-        (lambda: plots.plot_before_after([1], [1], ["a"], [0], [1], [-1]), "low is above high"),
-        (lambda: plots.plot_reliability([0.5], [0.5]), "0 or 1"),
-        (lambda: plots.plot_option_mass([1.5]), "0 to 1"),
-        (lambda: plots.plot_alpha_curve([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]), "2 alphas"),
-        (lambda: plots.plot_calibration_step([0, 1], [0, 1], alphas=[0, 2]), "alphas"),
-        (lambda: plots.plot_token_rewards(["a"], [1, 2]), "same length"),
-        (lambda: plots.plot_rewards("ab", [1, 2]), "numbers"),
-    ],
-)
-def test_bad_input_says_what_and_how_to_mend_it(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_axes_by_hand_are_in_the_house_style_also_outside_of_it():
+    with matplotlib.style.context(["dark_background", {"font.size": 30, "text.parse_math": True}]):
+        figure, axes = plots.axes(8, 4)
+        axes.plot([0, 1], [0, 1], label="costs $5 or $6")
+        axes.set(title="true quality $x$", xlabel="round")
+        axes.text(0, 0, "$y$")
+        axes.legend()
+    assert isinstance(figure, Figure)
+    for text in texts(figure):
+        assert not text.get_parse_math()
+        assert 10 <= text.get_fontsize() <= 16
+        assert to_hex(text.get_color()) == "#000000"
+    assert to_hex(axes.lines[0].get_color()) == plots.ITEMS[0]
+    assert plots.axes(8, 4, rows=2, columns=2)[1].shape == (2, 2)
 
 
 @given(st.text(alphabet=st.characters(), max_size=80), st.integers(2, 40))
@@ -412,20 +244,15 @@ def test_labels_are_short_single_lines(text, limit):
     shown.encode("utf-8")
 
 
-def test_numbers_in_words():
-    assert [num(-0.001), num(-1.5, 1), percent(0), percent(1), percent(0.9951)] == [
-        "0.00",
-        "−1.5",
-        "0 %",
-        "100 %",
-        ">99 %",
-    ]
+def test_numbers_and_metrics_in_words():
+    expected = ["0.00", "−1.5", "0 %", "100 %", ">99 %"]
+    assert [num(-0.001), num(-1.5, 1), percent(0), percent(1), percent(0.9951)] == expected
     assert item_names(["ab", "c"], 2) == (["ab", "c"], [])
+    assert metric_label("kendall_tau") == "Kendall tau (−1 to 1)"
+    assert metric_label("my own $x$") == "my own $x$"
 
 
 def test_the_users_own_style_changes_nothing():
-    import matplotlib
-
     plain = plots.plot_rewards([-1, -2], [-2, -1]).png()
     with matplotlib.style.context(["dark_background", {"font.size": 30, "text.parse_math": True}]):
         assert plots.plot_rewards([-1, -2], [-2, -1]).png() == plain
@@ -439,6 +266,7 @@ def test_the_users_own_style_changes_nothing():
 
 @pytest.mark.parametrize("scale", [0.5, 1, 1.37, 1.6])
 def test_the_small_png_is_the_picture(scale):
+    plots.projector(scale == 1.37)
     figure = plots.plot_rankings([0, 1, 2], [2, 1, 0])
     full = io.BytesIO()
     figure.savefig(full, format="png", dpi=100 * scale)
@@ -452,25 +280,19 @@ def test_the_small_png_is_the_picture(scale):
         assert (np.abs(small - rgb).max(-1) <= 2).sum() == pytest.approx((true == rgb).all(-1).sum(), rel=0.1)
 
 
-def test_figures_are_freed():
-    import gc
-    import weakref
-
-    reference = weakref.ref(plots.plot_rewards([-1, -2], [-2, -1]))
-    gc.collect()
-    assert reference() is None
+def test_heat_maps_keep_their_shades_in_the_small_png():
+    matrix = np.linspace(0, 1, 16).reshape(4, 4)
+    figure = plots.plot_rank_marginals({"student": matrix, "teacher": matrix})
+    shown = np.asarray(Image.open(io.BytesIO(figure.png())).convert("RGB"), dtype=int)
+    for axes in figure.axes[:2]:
+        for value in matrix.ravel():
+            wanted = 255 * np.array(axes.collections[0].cmap(value)[:3])
+            assert (np.abs(shown - wanted).max(-1) <= 12).sum() > 1000
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_plot_takes_a_title_and_documents_its_arguments(name):
-    function = getattr(plots, name)
-    parameters = inspect.signature(function).parameters
-    assert parameters["title"].default is None
-    assert all(parameter in function.__doc__ for parameter in parameters)
-    figure = calls(title="A title of my own")[name]()
-    assert figure.get_suptitle() == "A title of my own"
-
-
-def test_the_best_alpha_is_the_lowest_where_less_is_better():
-    figure = plots.plot_alpha_curve([0, 0.5, 1], [0.3, 0.1, 0.2], [0.2, 0.0, 0.1], [0.4, 0.2, 0.3], metric="jsd")
-    assert "best 0.10 [0.00, 0.20] at alpha 0.5" in figure.alt_text
+def test_figures_are_freed(calls, name):
+    references = [weakref.ref(calls()[name]()) for _ in range(3)]
+    for _ in range(3):  # cycles that hold cycles
+        gc.collect()
+    assert [reference() for reference in references] == [None] * 3

@@ -1,4 +1,4 @@
-"""Model text on a web page: the one escape function, and the tables and cards that use it."""
+"""Model text as HTML that does nothing: the one escape function, and the tables and cards that use it."""
 
 from padlab.show.html.cards import heat_colours, responses, side_by_side, token_heatmap
 from padlab.show.html.safe import Html, escape, shorten, visible

@@ -1,4 +1,4 @@
-"""Cards to read: tokens coloured by their log-probability, a prompt with its responses, two sets of texts."""
+"""Tokens coloured by their log-probability, a prompt with its responses, and two lists of texts side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -100,7 +100,7 @@ def _bar(share: float | int) -> str:
     width = 100 * min(max(share, 0.0), 1.0)
     return (
         '<div style="width:220px;background-color:rgba(128,128,128,0.25)">'
-        f'<div style="width:{width:.1f}%;height:6px;background-color:#0072b2"></div></div>'
+        f'<div style="width:{width:.1f}%;height:6px;background-color:#808080"></div></div>'
     )
 
 
@@ -120,7 +120,7 @@ def responses(
     Args:
         prompt: the prompt's text.
         responses: n response texts.
-        rewards: n rewards in nats/token, or a mapping from whose reward it is to n rewards each.
+        rewards: n rewards in nats/token, or a mapping from model name to n rewards each.
         probs: n probabilities, 0 to 1, of being chosen; drawn as bars.
         limit: characters shown of each text, at least 1; the rest is counted.
 

@@ -1,21 +1,22 @@
-"""Figures: arrays in, a matplotlib Figure out; no model is called, and pyplot knows nothing of them."""
+"""Figures from arrays: each function returns a matplotlib Figure. No model is called; pyplot keeps no reference."""
 
 from padlab.show.plots.alpha import plot_alpha_curve, plot_calibration_step
 from padlab.show.plots.calibration import plot_option_mass, plot_position_bias, plot_reliability
 from padlab.show.plots.comparison import plot_before_after, plot_paired
+from padlab.show.plots.entropy import plot_entropy_beta
 from padlab.show.plots.geometry import plot_permutohedron, plot_simplex
-from padlab.show.plots.metrics import METRICS
+from padlab.show.plots.heatmaps import plot_pairwise, plot_rank_marginals
 from padlab.show.plots.rankings import plot_rankings, plot_rewards
-from padlab.show.plots.style import STUDENT, TEACHER, Figure
-from padlab.show.plots.summaries import plot_entropy_beta, plot_pairwise, plot_rank_marginals
+from padlab.show.plots.style import ITEMS, STUDENT, TEACHER, Figure, axes, projector
 from padlab.show.plots.tokens import plot_token_rewards
 from padlab.show.plots.training import plot_training
 
 __all__ = [
-    "METRICS",
+    "ITEMS",
     "STUDENT",
     "TEACHER",
     "Figure",
+    "axes",
     "plot_alpha_curve",
     "plot_before_after",
     "plot_calibration_step",
@@ -32,4 +33,5 @@ __all__ = [
     "plot_simplex",
     "plot_token_rewards",
     "plot_training",
+    "projector",
 ]

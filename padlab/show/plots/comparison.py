@@ -7,24 +7,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from padlab.show.plots.metrics import better_sign, metric_label, short_name
+from padlab.show.plots.arrays import array, same_length
+from padlab.show.plots.intervals import draw_point, interval_arrays
+from padlab.show.plots.labels import metric_label, metric_named, num
 from padlab.show.plots.style import (
     BETTER,
+    DATA,
     NEUTRAL,
-    STUDENT,
     WORSE,
     Figure,
-    array,
     finish,
     house_style,
     legend_above,
-    num,
-    same_length,
+    light_grid,
 )
 
 
-def _verdict(low: Any, high: Any, better: Any) -> tuple[str, str, str]:
-    """Colour, marker and word for an interval of a difference."""
+def _verdict(low: float, high: float, better: int) -> tuple[str, str, str]:
+    """Colour, marker and word for the interval of a difference."""
     if low <= 0 <= high:
         return NEUTRAL, "o", "not clear"
     if better == 0:
@@ -32,29 +32,25 @@ def _verdict(low: Any, high: Any, better: Any) -> tuple[str, str, str]:
     return (BETTER, "^", "better") if (low > 0) == (better > 0) else (WORSE, "v", "worse")
 
 
-def _forest_row(axes: Axes, name: str, values: Any, better: Any) -> str:
-    """One metric: the interval against 0 on its own scale; returns the verdict."""
-    before, after, estimate, low, high = values
-    digits = 3 if max(abs(before), abs(after)) < 10 else 1
-    colour, marker, word = _verdict(low, high, better)
-    reach = 1.25 * (max(abs(low), abs(high)) or 0.01)  # nothing changed at all: any scale will do
+def _forest_row(axes: Axes, name: str, means: np.ndarray, interval: np.ndarray, better: int) -> str:
+    """One metric: the interval of its difference against 0 on its own scale; returns the verdict."""
+    estimate, low, high = (float(value) for value in interval)
+    digits = 3 if max(abs(mean) for mean in means) < 10 else 1
+    colour, marker, verdict = _verdict(low, high, better)
+    limit = 1.25 * (max(abs(low), abs(high)) or 0.01)  # 0.01 where nothing changed at all
     axes.axvline(0, color="black", linewidth=1.2)
-    axes.errorbar(estimate, 0, xerr=[[estimate - low], [high - estimate]], color=colour, marker=marker, markersize=12,
-                  linewidth=3, capsize=6)  # fmt: skip
-    axes.set(xlim=(-reach, reach), ylim=(-1, 1), yticks=[])
+    draw_point(axes, estimate, low, high, color=colour, marker=marker, markersize=13)
+    axes.set(xlim=(-limit, limit), ylim=(-1, 1), yticks=[])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.tick_params(labelsize=11)
-    left = {"transform": axes.transAxes, "ha": "right", "va": "center"}
-    axes.text(-0.02, 0.62, metric_label(name), fontsize=13, **left)
-    axes.text(-0.02, 0.28, f"{num(before, digits)} → {num(after, digits)}", color=NEUTRAL, **left)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.tick_params(labelsize="small")
+    left, right = ({"transform": axes.transAxes, "ha": side, "va": "center"} for side in ("right", "left"))
+    axes.text(-0.02, 0.68, metric_label(name), **left)
+    axes.text(-0.02, 0.22, " → ".join(num(mean, digits) for mean in means), color=NEUTRAL, **left)
     signed = ("+" if estimate > 0 else "") + num(estimate, digits)
-    axes.text(1.02, 0.62, f"{signed}  {word}", transform=axes.transAxes, va="center", color=colour if word != "worse"
-              else "#8A3A6A", fontweight="bold")  # fmt: skip
-    axes.text(
-        1.02, 0.28, f"[{num(low, digits)}, {num(high, digits)}]", transform=axes.transAxes, va="center", color=NEUTRAL
-    )
-    return word
+    axes.text(1.02, 0.68, f"{signed}  {verdict}", color=colour, fontweight="bold", **right)
+    axes.text(1.02, 0.22, f"[{num(low, digits)}, {num(high, digits)}]", color=NEUTRAL, **right)
+    return verdict
 
 
 @house_style()
@@ -65,7 +61,7 @@ def plot_before_after(
     estimate: Any,
     low: Any,
     high: Any,
-    better: Any = None,
+    better: Sequence[int] | np.ndarray | None = None,
     title: str | None = None,
 ) -> Figure:
     """Paired differences after minus before with their 95 % intervals, one row and one scale per metric.
@@ -78,35 +74,40 @@ def plot_before_after(
         title: replaces the title that says what to see.
 
     Raises:
-        ValueError: different lengths, a value that is not finite, low above high.
+        ValueError: different lengths, a value that is not finite, low above high, an estimate outside its interval.
 
     >>> plot_before_after([0.2], [0.3], ["kendall_tau"], [0.1], [0.08], [0.12])
     <Figure: Differences after minus before with 95 % intervals. Kendall tau 0.100 [0.080, 0.120], better.>
     """
-    named = {"before": before, "after": after, "estimate": estimate, "low": low, "high": high}
-    columns = {name: array(values, name, ndim=1) for name, values in named.items()}
+    means = np.stack([array(before, "before", ndim=1), array(after, "after", ndim=1)], axis=1)
+    intervals = np.stack(interval_arrays(estimate, low, high), axis=1)
     names = [str(name) for name in names]
-    count = same_length(names=names, **columns)
-    if (columns["low"] > columns["high"]).any():
-        raise ValueError("plot_before_after: low is above high; give the lower end of each interval first")
-    signs = list(better) if better is not None else [better_sign(name) for name in names]
-    same_length(names=names, better=signs)
+    directions = [metric_named(name).better for name in names] if better is None else [int(sign) for sign in better]
+    count = same_length(names=names, means=means, intervals=intervals, better=directions)
     figure = Figure(9.6, 1.2 + 0.95 * count)
     figure.get_layout_engine().set(hspace=0.08)
-    rows = np.stack(list(columns.values()), axis=1)
     all_axes = figure.subplots(count, 1, squeeze=False)[:, 0]
-    words = [_forest_row(*row) for row in zip(all_axes, names, rows, signs, strict=True)]
+    rows = zip(all_axes, names, means, intervals, directions, strict=True)
+    verdicts = [_forest_row(*row) for row in rows]
     all_axes[-1].set_xlabel("difference after − before, mean over prompts, 95 % interval")
     facts = [
-        f"{short_name(name)} {num(row[2], 3)} [{num(row[3], 3)}, {num(row[4], 3)}], {word}"
-        for name, row, word in zip(names, rows, words, strict=True)
+        f"{metric_named(name).title} {num(row[0], 3)} [{num(row[1], 3)}, {num(row[2], 3)}], {verdict}"
+        for name, row, verdict in zip(names, intervals, verdicts, strict=True)
     ]
-    better_now = words.count("better")
-    default = f"{better_now} of {count} metrics {'is' if better_now == 1 else 'are'} clearly better after training"
-    if worse := words.count("worse"):
-        default += f", {worse} clearly worse"
     alt = f"Differences after minus before with 95 % intervals. {'; '.join(facts)}."
-    return finish(figure, title, default, alt)
+    return finish(figure, title, _count_verdicts(verdicts), alt)
+
+
+def _count_verdicts(verdicts: Sequence[str]) -> str:
+    """How many metrics are better and worse.
+
+    >>> _count_verdicts(["better", "not clear"])
+    '1 of 2 metrics is better after training (95 % interval excludes 0)'
+    """
+    better, worse, count = verdicts.count("better"), verdicts.count("worse"), len(verdicts)
+    noun, verb = "metric" if count == 1 else "metrics", "is" if better == 1 else "are"
+    worse_too = f", {worse} {'is' if worse == 1 else 'are'} worse" if worse else ""
+    return f"{better} of {count} {noun} {verb} better after training{worse_too} (95 % interval excludes 0)"
 
 
 @house_style()
@@ -116,8 +117,8 @@ def plot_paired(
     """Each prompt as a point: the metric before (across) and after (up); on the diagonal nothing changed.
 
     Args:
-        before, after: one value per prompt, in the metric's unit; prompts with NaN (no order to compare) are left
-            out and counted.
+        before, after: one value per prompt, in the metric's unit; prompts with NaN (undefined there) are left out and
+            counted.
         metric: the metric's name; known ones are shown with their unit.
         better: 1 if more is better, -1 if less is, 0 if neither; None: as known for the name, else 1.
         title: replaces the title that says what to see.
@@ -130,34 +131,37 @@ def plot_paired(
     """
     pair = [array(values, name, 1, finite=False) for values, name in ((before, "before"), (after, "after"))]
     total = same_length(before=pair[0], after=pair[1])
-    known = ~np.isnan(pair).any(axis=0)
-    before, after = (array(values[known], f"{metric} without NaN", ndim=1) for values in pair)
-    count = len(before)
-    sign = better_sign(metric) if better is None else better
+    defined = ~np.isnan(pair).any(axis=0)
+    before, after = (array(values[defined], f"{metric} without NaN", ndim=1) for values in pair)
+    count, direction = len(before), metric_named(metric).better if better is None else better
     figure = Figure(7.6, 6.4)
     axes = figure.add_subplot()
-    ends = np.array([min(before.min(), after.min()), max(before.max(), after.max())])
-    ends = ends + np.array([-1, 1]) * max(0.06 * np.ptp(ends), 1e-3)
-    if sign:
-        axes.fill_between(ends, ends, ends[1] if sign > 0 else ends[0], color=BETTER, alpha=0.1, linewidth=0)
-        corner = (0.03, 0.97, "left", "top") if sign > 0 else (0.97, 0.03, "right", "bottom")
-        axes.text(*corner[:2], "better after", transform=axes.transAxes, ha=corner[2], va=corner[3], color="#00664B")
-    axes.plot(ends, ends, color=NEUTRAL, linestyle="--", linewidth=1.2)
-    points, many = np.unique(np.stack([before, after]), axis=1, return_counts=True)
-    note = "prompt (larger: several alike)" if many.max() > 1 else "prompt"
-    axes.scatter(*points, s=50 * many, color=STUDENT, edgecolor="white", linewidth=0.6, alpha=0.85, label=note)
-    axes.plot(before.mean(), after.mean(), "P", color="black", markersize=14, markeredgecolor="white", label="mean")
-    axes.set(xlim=ends, ylim=ends, aspect="equal")
-    gaps = f"\n{total - count} of {total} prompts are left out: not defined" if total > count else ""
-    axes.set_xlabel(f"before: {metric_label(metric)}{gaps}")
-    axes.set_ylabel(f"after: {metric_label(metric)}")
-    legend_above(axes)
-    axes.grid(True)
-    change = np.sign(after - before) * (sign or 1)
+    _draw_pairs(axes, before, after, direction)
+    left_out = f"\n{total - count} of {total} prompts are left out: not defined" if total > count else ""
+    axes.set(xlabel=f"before: {metric_label(metric)}{left_out}", ylabel=f"after: {metric_label(metric)}")
+    change = np.sign(after - before) * (direction or 1)
     up, down = int((change > 0).sum()), int((change < 0).sum())
-    words = ("better", "worse") if sign else ("more", "less")
+    words = ("better", "worse") if direction else ("more", "less")
     means = f"{num(before.mean(), 3)} before, {num(after.mean(), 3)} after"
     default = f"{words[0].capitalize()} on {up} of {count} prompts, {words[1]} on {down}; mean {means}"
     split = f"{words[0]} on {up}, {words[1]} on {down}, equal on {count - up - down}"
-    alt = f"{short_name(metric)} of {count} prompts before and after: {split}. Mean {means}."
+    alt = f"{metric_named(metric).title} of {count} prompts before and after: {split}. Mean {means}."
     return finish(figure, title, default, alt)
+
+
+def _draw_pairs(axes: Axes, before: np.ndarray, after: np.ndarray, direction: int) -> None:
+    """Points on both sides of the diagonal; the better side is shaded; equal points are one larger point."""
+    ends = np.array([min(before.min(), after.min()), max(before.max(), after.max())])
+    ends = ends + np.array([-1, 1]) * max(0.06 * np.ptp(ends), 1e-3)
+    if direction:
+        axes.fill_between(ends, ends, ends[1] if direction > 0 else ends[0], color=BETTER, alpha=0.15, linewidth=0)
+        x, y, ha, va = (0.03, 0.97, "left", "top") if direction > 0 else (0.97, 0.03, "right", "bottom")
+        axes.text(x, y, "better after", transform=axes.transAxes, ha=ha, va=va, color=BETTER)
+    axes.plot(ends, ends, color=NEUTRAL, linestyle="--", linewidth=1.2)
+    points, repeats = np.unique(np.stack([before, after]), axis=1, return_counts=True)
+    name = "prompt (larger: several equal)" if repeats.max() > 1 else "prompt"
+    axes.scatter(*points, s=50 * repeats, color=DATA, edgecolor="white", linewidth=0.6, alpha=0.85, label=name)
+    axes.plot(before.mean(), after.mean(), "P", color="black", markersize=14, markeredgecolor="white", label="mean")
+    axes.set(xlim=ends, ylim=ends, aspect="equal")
+    legend_above(axes)
+    light_grid(axes, "both")

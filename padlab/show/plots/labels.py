@@ -1,0 +1,114 @@
+"""Texts in figures: labels that are plain characters, names of responses and metrics, and numbers."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib import font_manager
+
+from padlab.rankings.metrics import METRICS, Metric
+from padlab.show.html.safe import visible
+
+_PREFERRED_FONTS = (  # matplotlib takes each character from the first of these, if installed, that has it
+    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "Yu Gothic", "PingFang SC",
+    "Hiragino Sans", "WenQuanYi Zen Hei", "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Hebrew",
+    "Noto Sans Devanagari", "Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol",
+)  # fmt: skip
+
+
+@functools.cache
+def font_families() -> tuple[str, ...]:
+    """The preferred font families that are installed."""
+    installed = {entry.name for entry in font_manager.fontManager.ttflist}
+    return tuple(name for name in _PREFERRED_FONTS if name in installed)
+
+
+@functools.cache
+def _drawable_characters() -> frozenset[int]:
+    paths = [font_manager.findfont(name) for name in font_families()]
+    return frozenset().union(*(font_manager.get_font(path).get_charmap() for path in paths))
+
+
+def label(text: Any, limit: int = 32) -> str:
+    """Text as one line of a figure: hidden characters written out, cut to `limit`, drawable by the installed fonts.
+
+    Args:
+        text: anything; str() is taken of it.
+        limit: characters kept, at least 2; a text that was cut ends in an ellipsis.
+
+    >>> label("a long answer", 8)
+    'a long…'
+    """
+    line = " ".join(visible(str(text)[: 4 * limit]).split())
+    line = line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+    return "".join(char if ord(char) in _drawable_characters() else "□" for char in line)
+
+
+def item_names(labels: Sequence[str] | None, n: int, limit: int = 60) -> tuple[list[str], list[str]]:
+    """Short names of n responses, and the lines of a key that gives the text of each.
+
+    Args:
+        labels: n texts or None. Texts of at most 3 characters are the names; longer ones are named A, B, ... by a key.
+        n: the number of responses.
+        limit: characters kept of a text in the key.
+
+    >>> item_names(["yes", "no, never"], 2)
+    (['A', 'B'], ['A  yes', 'B  no, never'])
+    """
+    letters = [chr(65 + i) if n <= 26 else str(i + 1) for i in range(n)]
+    if labels is None:
+        return letters, []
+    if len(labels) != n:
+        raise ValueError(f"labels: {len(labels)} for {n} responses; give one per response")
+    names = [label(text, limit) for text in labels]
+    if all(len(name) <= 3 for name in names):
+        return names, []
+    return letters, [f"{letter}  {name}" for letter, name in zip(letters, names, strict=True)]
+
+
+def metric_named(name: str) -> Metric:
+    """Title, unit and direction of a metric; a name that padlab does not know is its own title, and more is better.
+
+    >>> metric_named("jsd").better, metric_named("my metric").title
+    (-1, 'my metric')
+    """
+    return METRICS.get(name) or Metric(label(name, 48), "", 1)
+
+
+def metric_label(name: str) -> str:
+    """A metric's title with its unit, for an axis.
+
+    >>> metric_label("jsd")
+    'Jensen-Shannon divergence (nats)'
+    """
+    title, unit, _ = metric_named(name)
+    return f"{title} ({unit})".replace("(-", "(−") if unit else title
+
+
+def num(value: Any, digits: int = 2) -> str:
+    """A number with a true minus sign.
+
+    >>> num(-0.5)
+    '−0.50'
+    """
+    return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
+
+
+def percent(share: Any) -> str:
+    """A share of 1 as whole percents; never 0 or 100 for other shares than 0 and 1.
+
+    >>> percent(0.42), percent(0.001), percent(0.9999)
+    ('42 %', '<1 %', '>99 %')
+    """
+    if 0 < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 < share < 1 else f"{100 * share:.0f} %"
+
+
+def capitalise(text: str) -> str:
+    """The text with its first letter in upper case, the rest unchanged.
+
+    >>> capitalise("training loss, JSD")
+    'Training loss, JSD'
+    """
+    return text[:1].upper() + text[1:]
