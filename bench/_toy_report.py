@@ -1,17 +1,16 @@
 """What the toy experiments print and draw: means, paired changes, paired differences between settings."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import t as student_t
 
+from padlab.show import plots
+
 MEASURES = ("quality", "tau with truth")
-REFERENCES = {  # experiment -> the settings that every other one is compared with; those missing: the one before it
+REFERENCES = {  # experiment -> the settings that all others are compared with; those missing: the one before each
     "alpha": ("0", "1"),
     "decompose": ("1 x 8",),
     "steps": ("2 x 4",),
@@ -20,14 +19,14 @@ REFERENCES = {  # experiment -> the settings that every other one is compared wi
     "temperature": ("1",),
     "beta": ("10",),
     "divergence": ("js",),
-    "reduction": ("mean, alpha 0.5", "mean, alpha 0.5, standardised"),
+    "length_normalize": ("mean, alpha 0.5", "mean, alpha 0.5, match_scale"),
     "rate": ("0.0003",),
     "scale": ("likelihood", "selection"),
 }
 
 
-def interval(values) -> tuple[float, float]:
-    """Mean and half-width of the 95 % t interval over seeds."""
+def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Mean and half-width of the 95 % t interval over seeds; the half-width is NaN for a single seed."""
     values = np.asarray(values)
     if len(values) < 2:
         return float(values.mean()), float("nan")
@@ -35,16 +34,19 @@ def interval(values) -> tuple[float, float]:
 
 
 def print_table(experiment: str, world: str, results: list[dict]) -> None:
-    """Means over seeds, and changes since before; "tau with teacher" is of means of token log-probabilities always."""
+    """Means over seeds, and paired changes since before training.
+
+    "tau with teacher" is always that of the student's mean token log-probabilities.
+    """
     print(f"\n{world}, {experiment}: mean over {len(results)} seeds (paired change, 95 % interval)")
     for name in results[0]:
         line = f"  {name:16}"
         for measure in results[0][name]:
-            values = np.array([r[name][measure] for r in results])
+            values = np.array([result[name][measure] for result in results])
             line += f"  {measure} {values.mean():.3f}"
             if name != "before" and measure in MEASURES:
-                mean, half = interval(values - [r["before"][measure] for r in results])
-                line += f" ({mean:+.3f} +- {half:.3f})"
+                change = values - [result["before"][measure] for result in results]
+                line += " ({:+.3f} +- {:.3f})".format(*t_interval(change))
         print(line, flush=True)
 
 
@@ -56,21 +58,20 @@ def print_paired(experiment: str, results: list[dict]) -> None:
         for other, name in pairs:
             line = f"  {name} minus {other}:"
             for measure in MEASURES:
-                change = [r[name][measure] - r[other][measure] for r in results]
-                line += "  {} {:+.3f} +- {:.3f}".format(measure, *interval(change))
+                change = [result[name][measure] - result[other][measure] for result in results]
+                line += "  {} {:+.3f} +- {:.3f}".format(measure, *t_interval(change))
             print(line, flush=True)
 
 
 def draw_figure(experiment: str, results: dict[str, list[dict]], path: Path) -> None:
     """Change of the true quality of fresh samples per setting, one line per world."""
-    figure, axes = plt.subplots(figsize=(6.5, 3.8), layout="constrained")
+    figure, axes = plots.axes(9, 5)
     for world, seeds in results.items():
         names = [name for name in seeds[0] if name != "before"]
-        changes = [interval([r[n]["quality"] - r["before"]["quality"] for r in seeds]) for n in names]
-        start = np.mean([r["before"]["quality"] for r in seeds])
+        changes = [t_interval([seed[n]["quality"] - seed["before"]["quality"] for seed in seeds]) for n in names]
+        start = np.mean([seed["before"]["quality"] for seed in seeds])
         axes.errorbar(names, *zip(*changes, strict=True), marker="o", capsize=3, label=f"{world} (before: {start:.2f})")
-    axes.axhline(0, lw=0.8, color="0.5")
+    axes.axhline(0, linewidth=0.8, color="0.5")
     axes.set(xlabel=experiment, ylabel="change of true quality (0 to 1)")
-    axes.legend(frameon=False)
+    axes.legend()
     figure.savefig(path, dpi=130)
-    plt.close(figure)

@@ -15,29 +15,30 @@ behind for its rate alone. Everything is kept; the same command goes on.
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from _measure import machine
-from _toy_report import interval
+from _toy_report import t_interval
 from alpha import judged_file
+from datasets import Dataset
 
 import padlab
+from padlab.rankings.metrics import kendall_tau
+from padlab.rankings.uncertainty import mean_interval
 from padlab.runs import write_json
-from padlab.study.agreement import estimate, kendall_tau
-from padlab.study.baselines import best_and_worst, response_tokens
+from padlab.study.baselines import keep_best_and_worst, response_tokens
 
 PRESET = padlab.PRESETS["pruned"]
-SAMPLING = {"temperature": PRESET.temperature, "top_p": PRESET.top_p, "max_new_tokens": PRESET.max_new_tokens}
+SAMPLING = PRESET.sampling()
 WIN_RATE = "win rate"
 JUDGED, CUT = 64, 96  # prompts of the judged file, tokens of its responses
-METHODS = {  # name -> (table it reads, settings)
+METHODS = {  # name -> (table it reads, settings); token-level distillation only where it is named
     "ppd": ("student", {"loss": "ppd"}),
-    "ppd alpha 0.5": ("asked", {"loss": "ppd", "alpha": 0.5}),
-    "ppd alpha 1": ("asked", {"loss": "ppd", "alpha": 1.0}),
+    "ppd alpha 0.5": ("selection", {"loss": "ppd", "alpha": 0.5}),
+    "ppd alpha 1": ("selection", {"loss": "ppd", "alpha": 1.0}),
     "vpd": ("student", {"loss": "vpd"}),
     "sft": ("teacher", {"loss": "sft"}),
     "token_kd": ("student", {"loss": "token_kd"}),
@@ -45,108 +46,122 @@ METHODS = {  # name -> (table it reads, settings)
     "dpo": ("pair", {"loss": "dpo"}),
 }
 
+Measures = dict[str, np.ndarray]  # name -> one number per prompt
 
-def tables_of(teacher, student, methods, prompts, seed: int, folder: Path) -> dict:
-    """Training tables by name, only those that the methods read."""
-    tables = {}
-    needed = {METHODS[m][0] for m in methods}
+
+def training_tables(
+    student: padlab.LanguageModel,
+    teacher: padlab.LanguageModel,
+    methods: Sequence[str],
+    prompts: Dataset,
+    seed: int,
+    folder: Path,
+) -> dict[str, Dataset]:
+    """Training tables by name, the student's and those that the methods read."""
+    needed, tables = {METHODS[method][0] for method in methods}, {}
     for name, writer in (("student", student), ("teacher", teacher)):
         if name in needed or name == "student":
-            drawn = padlab.sample_responses(writer, prompts, PRESET.n, seed=seed, folder=folder / name, **SAMPLING)
-            tables[name] = padlab.add_rewards(drawn, teacher, folder=folder / name)
-    if "asked" in needed:  # of its own, so that the others do not depend on whether the teacher was asked
-        tables["asked"] = padlab.add_selection_probs(tables["student"], teacher, folder=folder / "student")
+            samples = padlab.sample_responses(writer, prompts, seed=seed, folder=folder / name, **SAMPLING)
+            tables[name] = padlab.add_rewards(samples, teacher, folder=folder / name)
+    if "selection" in needed:  # a table of its own: the other trainings have the same inputs with and without it
+        tables["selection"] = padlab.add_selection_probs(tables["student"], teacher, folder=folder / "student")
     if "pair" in needed:
-        tables["pair"] = best_and_worst(tables["student"])
+        tables["pair"] = keep_best_and_worst(tables["student"])
     return tables
 
 
-def measure(student, teacher, before, seed: int, folder: Path) -> dict[str, np.ndarray]:
-    """Name -> one number per prompt. `before` holds the untrained student's samples."""
-    prompts = before["prompt"]
-    ranked = padlab.rank_agreement(student, teacher, before, beta=PRESET.beta)
-    fresh = padlab.evaluate_samples(student, teacher, prompts, PRESET.n, seed=5000 + seed, folder=folder, **SAMPLING)
-    found = {**ranked.per_prompt, **{f"fresh {k}": v for k, v in fresh.per_prompt.items()}}
-    rows = [{"prompt": p, "responses": [new[0], old[0]]}
-            for p, new, old in zip(prompts, fresh.table["responses"], before["responses"], strict=True)]  # fmt: skip
-    known = [k for k, row in enumerate(rows) if all(text.strip() for text in row["responses"])]
-    asked = padlab.add_selection_probs([rows[k] for k in known], teacher)
-    found[WIN_RATE] = np.full(len(rows), np.nan)
-    found[WIN_RATE][known] = [p[0] for p in asked["selection_prob"]]
-    return found
+def measure(
+    student: padlab.LanguageModel, teacher: padlab.LanguageModel, before: Dataset, seed: int, folder: Path
+) -> Measures:
+    """Agreement, fresh samples and win rate; `before` holds the untrained student's samples."""
+    agreement = padlab.rank_agreement(student, teacher, before, beta=PRESET.beta)
+    fresh = padlab.evaluate_samples(student, teacher, before["prompt"], seed=5000 + seed, folder=folder, **SAMPLING)
+    measures = {**agreement.per_prompt, **{f"fresh {name}": values for name, values in fresh.per_prompt.items()}}
+    return {**measures, WIN_RATE: win_rate(teacher, fresh.table, before)}
 
 
-def agreement_with_judge(student, judged) -> dict[str, np.ndarray]:
+def win_rate(teacher: padlab.LanguageModel, after: Dataset, before: Dataset) -> np.ndarray:
+    """Selection probability of the first sample after training against that before; NaN where one has no text."""
+    rows = [
+        {"prompt": prompt, "responses": [new[0], old[0]]}
+        for prompt, new, old in zip(before["prompt"], after["responses"], before["responses"], strict=True)
+    ]
+    with_text = [k for k, row in enumerate(rows) if all(text.strip() for text in row["responses"])]
+    selected = padlab.add_selection_probs([rows[k] for k in with_text], teacher)
+    values = np.full(len(rows), np.nan)
+    values[with_text] = [p_sel[0] for p_sel in selected["selection_prob"]]
+    return values
+
+
+def agreement_with_judge(student: padlab.LanguageModel, judged: Dataset) -> Measures:
     """Kendall tau of the student's own reward with the strong judge's order, per prompt."""
-    ours = padlab.add_rewards(judged, student, "student_reward")
-    pairs = zip(ours["student_reward"], ours["truth"], strict=True)
-    return {"tau with judge": np.array([kendall_tau(a, b) for a, b in pairs])}
+    table = padlab.add_rewards(judged, student, "student_reward")
+    pairs = zip(table["student_reward"], table["truth"], strict=True)
+    return {"tau with judge": np.array([float(kendall_tau(reward, truth)) for reward, truth in pairs])}
 
 
-def read_or_measure(path: Path, run: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def read_or_measure(path: Path, run: Callable[[], Measures]) -> Measures:
     """Measures from their file, or measured now and written there."""
     if not path.exists():
-        write_json(path, {k: np.asarray(v, float).tolist() for k, v in run().items()})
-    return {k: np.array(v, float) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+        write_json(path, {name: np.asarray(values, float).tolist() for name, values in run().items()})
+    return {name: np.array(values, float) for name, values in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
-def one_seed(seed: int, options: argparse.Namespace) -> dict[str, dict[str, np.ndarray]]:
+def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Measures]:
     """Every method's measures for one seed, those of earlier calls read from the folder."""
     _, teacher = padlab.load_pair("pruned")
     student = padlab.prune_blocks(padlab.with_judge(teacher, None), options.blocks)
-    folder = options.folder / f"seed-{seed}"
+    folder, prompts = options.folder / f"seed-{seed}", evaluation_prompts(options)
     train = padlab.load_prompts("train", limit=options.train)
-    asked = padlab.load_prompts("train").select(range(386, 450)) if options.aside else padlab.load_prompts("heldout")
-    asked = asked.select(range(min(options.heldout, len(asked))))
-    tables = tables_of(teacher, student, options.methods, train, seed, folder)
-    where = f"{'aside' if options.aside else 'heldout'}-{len(asked)}"
-    before = padlab.sample_responses(
-        student, asked, PRESET.n, seed=1000 + seed, folder=folder / f"before-{where}", **SAMPLING
-    )
+    tables = training_tables(student, teacher, options.methods, train, seed, folder)
+    name = f"{'aside' if options.aside else 'heldout'}-{len(prompts)}"
+    before = padlab.sample_responses(student, prompts, seed=1000 + seed, folder=folder / f"before-{name}", **SAMPLING)
     judged = options.judged and padlab.check_candidates(judged_file(teacher, options.judged, JUDGED, CUT))
-    budget, found = options.epochs * response_tokens(tables["student"]), {}
+    budget, results = options.epochs * response_tokens(tables["student"]), {}
     for method in ("untrained", *options.methods):
         start, trained = time.monotonic(), student
         if method != "untrained":  # a folder with other settings is refused
-            table, settings = tables[METHODS[method][0]], METHODS[method][1]
-            trained = padlab.distill(
-                student, table, beta=PRESET.beta, learning_rate=options.rate, seed=seed, teacher=teacher,
-                num_train_epochs=budget / response_tokens(table), gradient_accumulation_steps=4,
-                folder=folder / method, **settings,
-            )  # fmt: skip
-        place = folder / method / where
-        found[method] = read_or_measure(
-            place / "measures.json", partial(measure, trained, teacher, before, seed, place)
-        )
+            table, settings = tables[METHODS[method][0]], {**PRESET.training(), "token_kd": 0.0, **METHODS[method][1]}
+            settings |= {"learning_rate": options.rate, "num_train_epochs": budget / response_tokens(table)}
+            trained = padlab.distill(student, table, teacher=teacher, seed=seed, folder=folder / method, **settings)
+        scratch = folder / method / name
+        run = partial(measure, trained, teacher, before, seed, scratch)
+        results[method] = read_or_measure(scratch / "measures.json", run)
         if judged is not None:
-            kept = folder / method / f"{options.judged.stem}-{JUDGED}-{CUT}.json"
-            found[method] |= read_or_measure(kept, partial(agreement_with_judge, trained, judged))
+            path = folder / method / f"{options.judged.stem}-{JUDGED}-{CUT}.json"
+            results[method] |= read_or_measure(path, partial(agreement_with_judge, trained, judged))
         print(f"seed {seed} {method}: {time.monotonic() - start:.0f} s", flush=True)
-    return found
+    return results
 
 
-def report(title: str, found: dict[str, dict[str, np.ndarray]], methods: list[str]) -> None:
+def evaluation_prompts(options: argparse.Namespace) -> Dataset:
+    """Held-out prompts, or with --aside training prompts that no training uses."""
+    prompts = padlab.load_prompts("train").select(range(386, 450)) if options.aside else padlab.load_prompts("heldout")
+    return prompts.select(range(min(options.heldout, len(prompts))))
+
+
+def report(title: str, results: dict[str, Measures], methods: Sequence[str]) -> None:
     """Per measure the untrained student's value and every method's paired change; PPD against each other method."""
     print(f"\n{title}: untrained, then changes (win rate: against the untrained student's, 0.5 = none)")
-    for name, values in found["untrained"].items():
-        print(f"  {name:22} untrained {estimate(values)}")
+    for name, values in results["untrained"].items():
+        print(f"  {name:22} untrained {mean_interval(values)}")
         for method in methods:
-            after = found[method][name]
-            line = f"    {method:18} {estimate(after if name == WIN_RATE else after - values)}"
+            after = results[method][name]
+            line = f"    {method:18} {mean_interval(after if name == WIN_RATE else after - values)}"
             if method != "ppd" and "ppd" in methods:
-                line += f"   ppd minus this {estimate(found['ppd'][name] - after)}"
+                line += f"   ppd minus this {mean_interval(results['ppd'][name] - after)}"
             print(line, flush=True)
 
 
-def over_seeds(found: list[dict[str, dict[str, np.ndarray]]], methods: list[str]) -> None:
+def report_over_seeds(results: Sequence[dict[str, Measures]], methods: Sequence[str]) -> None:
     """Per measure and method the change of every training, and mean and 95 % t interval over the trainings."""
-    print(f"\n{len(found)} seeds: change per seed, mean +- half of the t interval over seeds")
-    for name in found[0]["untrained"]:
+    print(f"\n{len(results)} seeds: change per seed, mean +- half of the t interval over seeds")
+    for name in results[0]["untrained"]:
         print(f"  {name}")
         for method in methods:
-            before = [0.0 if name == WIN_RATE else f["untrained"][name] for f in found]
-            changes = [float(np.nanmean(f[method][name] - b)) for f, b in zip(found, before, strict=True)]
-            mean, half = interval(changes)
+            before = [0.0 if name == WIN_RATE else seed["untrained"][name] for seed in results]
+            changes = [float(np.nanmean(seed[method][name] - b)) for seed, b in zip(results, before, strict=True)]
+            mean, half = t_interval(changes)
             print(f"    {method:18} {', '.join(f'{c:+.3f}' for c in changes)}   {mean:+.3f} +- {half:.3f}", flush=True)
 
 
@@ -168,13 +183,12 @@ def main() -> None:
     if options.aside and options.train > 386:
         parser.error("--aside measures on training prompts 386 to 449: --train must be at most 386")
     print(machine(options.threads))
-    torch.set_num_threads(options.threads)
-    found = []
+    results = []
     for seed in options.seeds:
-        found.append(one_seed(seed, options))
-        report(f"seed {seed}", found[-1], options.methods)
-    if len(found) > 1:
-        over_seeds(found, options.methods)
+        results.append(one_seed(seed, options))
+        report(f"seed {seed}", results[-1], options.methods)
+    if len(results) > 1:
+        report_over_seeds(results, options.methods)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""In which direction does each loss pull the untrained student, and is that the direction of true quality?
+"""In which direction does each loss's gradient point for the untrained student, and is that the direction of quality?
 
     python bench/toy_gradients.py [--seeds 5] [--prompts 256] [--worlds toy toy-aligned]
 
 Gradients over all weights at the start of training, on training prompts with the student's own four responses. Cosine
-with the gradient of the expected true quality of what the student writes (policy gradient on 512 other training
-prompts, 8 samples each, minus the prompt's mean); with PPD's gradient on the same responses; and with the same loss's
-gradient on as many other prompts, i.e. how much of it is chance: of two gradients of one direction the noisier has the
-smaller cosine with everything, so compare losses on many prompts. Then how hard each loss over rankings pulls, by how
-far student and teacher are apart: length of its gradient with respect to the scores, those of equal texts added up.
-95 % t intervals over seeds. Training goes on from here in steps of Adam on eight prompts, which is another thing.
+with the gradient of the expected true quality of the student's samples (policy gradient on 512 other training prompts,
+8 samples each, minus the prompt's mean); with PPD's gradient on the same responses; and with the same loss's gradient
+on as many other prompts, which shows how much of it is noise: of two gradients of one direction the noisier has the
+smaller cosine with everything, so compare losses on many prompts. Then the norm of the gradient of each loss over
+rankings with respect to the scores (those of equal texts added up), by how far student and teacher are apart.
+95 % t intervals over seeds. Training continues from here with Adam steps on eight prompts each, whose direction may
+differ.
 """
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from math import log
@@ -20,15 +22,17 @@ from math import log
 import numpy as np
 import torch
 from _measure import machine
-from _toy_report import interval
-from toy_experiments import PRESET, SAMPLING, candidates, truth
-from toy_why import TEACHERS, by_chance
+from _toy import PRESET, SAMPLING, candidates, true_quality
+from _toy_report import t_interval
+from datasets import Dataset
+from toy_why import TEACHERS, half_random
 
 import padlab
+from padlab.lm.encoding import candidate_ids
 from padlab.lm.fast.packing import make_batch
 from padlab.lm.fast.scoring import token_logprobs
-from padlab.phases.rewards import candidate_ids
-from padlab.training.trainer import PADConfig, PADTrainer
+from padlab.training.config import PADConfig
+from padlab.training.trainer import PADTrainer
 from padlab.worlds.toy import prompts
 
 LOSSES = {
@@ -39,102 +43,109 @@ LOSSES = {
     "ppd, KL(teacher, student)": {"loss": "ppd", "divergence": "forward_kl"},
     "ppd, KL(student, teacher)": {"loss": "ppd", "divergence": "reverse_kl"},
 }
-PULLS = {
+RANKING_LOSSES = {
     "ppd": padlab.ppd_loss,
     "vpd": padlab.vpd_loss,
     "ppd, KL(teacher, student)": partial(padlab.ppd_loss, divergence="forward_kl"),
     "ppd, KL(student, teacher)": partial(padlab.ppd_loss, divergence="reverse_kl"),
 }
-APART = (0.0, 0.1, 0.5, 0.9, 1.01)  # bounds of the Jensen-Shannon divergence, in ln 2
-OTHERS = 512  # prompts for the direction of quality
+JSD_BINS = (0.0, 0.1, 0.5, 0.9, 1.01)  # bounds of the Jensen-Shannon divergence, in ln 2
+QUALITY_PROMPTS = 512  # for the gradient of quality, and for the norms
 
 
-def gradient(student, table, **settings) -> torch.Tensor:
-    """Of the loss on the whole table, all weights in one row."""
-    with tempfile.TemporaryDirectory() as place:
-        config = PADConfig(place, **{"alpha": PRESET.alpha, "beta": PRESET.beta, **settings},
-                           per_device_train_batch_size=len(table))  # fmt: skip
-        trainer = PADTrainer(student, config, table)
+def loss_gradient(student: padlab.LanguageModel, table: Dataset, **settings: str) -> torch.Tensor:
+    """Gradient of the loss on the whole table, over all weights as one vector."""
+    settings = {"alpha": PRESET.alpha, "beta": PRESET.beta, "per_device_train_batch_size": len(table), **settings}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = PADTrainer(student, PADConfig(folder, **settings), table)
     student.model.zero_grad()
     trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader()))).backward()
-    return flat(student)
+    return flat_gradient(student)
 
 
-def quality_gradient(student, asked, seed: int) -> torch.Tensor:
-    """Of minus the expected true quality of samples at T 1 (score function, baseline: the prompt's mean)."""
-    table = padlab.sample_responses(student, asked, 8, seed=seed, temperature=1.0, **SAMPLING)
-    known = torch.tensor(truth(table))
+def quality_gradient(student: padlab.LanguageModel, texts: Sequence[str], seed: int) -> torch.Tensor:
+    """Gradient of minus the expected true quality of samples at T 1 (score function, baseline: the prompt's mean)."""
+    table = padlab.sample_responses(student, texts, seed=seed, **{**SAMPLING, "n": 8})
+    truth = torch.tensor(true_quality(table))
     batch = make_batch(*candidate_ids(student, table), share=True)
     student.model.zero_grad()
-    sums = token_logprobs(student.model, batch).sum(-1).view(known.shape)
-    (-((known - known.mean(-1, keepdim=True)) * sums).sum(-1).mean() / 7).backward()
-    return flat(student)
+    logps = token_logprobs(student.model, batch).sum(-1).view(truth.shape)
+    (-((truth - truth.mean(-1, keepdim=True)) * logps).sum(-1).mean() / 7).backward()
+    return flat_gradient(student)
 
 
-def flat(student) -> torch.Tensor:
-    """The gradient as it stands in the weights."""
+def flat_gradient(student: padlab.LanguageModel) -> torch.Tensor:
+    """The gradients that a backward pass left at the weights, as one vector."""
     return torch.cat([p.grad.flatten() for p in student.model.parameters()])
 
 
 def directions(world: str, seed: int, count: int) -> dict[tuple[str, str], tuple[float, ...]]:
     """(teacher, loss) -> cosines with the gradient of quality, with PPD's, with the same loss's on other prompts."""
     student, teacher = padlab.load_pair(world)
-    drawn = prompts(2 * count + OTHERS, seed=seed)
-    wanted = quality_gradient(student, drawn[2 * count :], seed)
-    tables = [candidates(teacher, student, drawn[k : k + count], PRESET.n, seed) for k in (0, count)]
-    found = {}
+    texts = prompts(2 * count + QUALITY_PROMPTS, seed=seed)
+    of_quality = quality_gradient(student, texts[2 * count :], seed)
+    tables = [candidates(student, teacher, texts[start : start + count], seed) for start in (0, count)]
+    cosines = {}
     for name, spread in TEACHERS.items():
-        both = tables if spread is None else [by_chance(table, seed, spread) for table in tables]
-        pulls = {loss: [gradient(student, table, **more) for table in both] for loss, more in LOSSES.items()}
-        for loss, (first, second) in pulls.items():
-            others = wanted, pulls["ppd"][0], second
-            found[name, loss] = tuple(float(torch.cosine_similarity(first, other, dim=0)) for other in others)
-    return found
+        pair = tables if spread is None else [half_random(table, seed, spread) for table in tables]
+        gradients = {
+            loss: [loss_gradient(student, table, **settings) for table in pair] for loss, settings in LOSSES.items()
+        }
+        for loss, (first, second) in gradients.items():
+            others = of_quality, gradients["ppd"][0], second
+            cosines[name, loss] = tuple(float(torch.cosine_similarity(first, other, dim=0)) for other in others)
+    return cosines
 
 
-def strengths(world: str, seed: int) -> dict[str, np.ndarray]:
-    """Shares per bin of `APART`: of the prompts, and of each loss's pull (the teacher as it is, 512 prompts)."""
+def gradient_shares(world: str, seed: int) -> dict[str, np.ndarray]:
+    """Shares per bin of `JSD_BINS`: of the prompts, and of each loss's gradient norms (teacher unchanged)."""
     student, teacher = padlab.load_pair(world)
-    table = candidates(teacher, student, prompts(OTHERS, seed=seed), PRESET.n, seed)
-    ours = PRESET.beta * torch.tensor(list(padlab.add_rewards(table, student, "student_reward")["student_reward"]))
-    said = zip(table["teacher_reward"], table["selection_prob"], strict=True)
-    theirs = PRESET.beta * torch.stack([padlab.calibrate(r, p, PRESET.alpha) for r, p in said])
-    same = torch.tensor([[row.index(text) for text in row] for row in table["responses"]])  # first equal text
-    bins = torch.bucketize(padlab.js_divergence(ours, theirs).value.double() / log(2), torch.tensor(APART[1:-1]))
+    table = candidates(student, teacher, prompts(QUALITY_PROMPTS, seed=seed), seed)
+    table = padlab.add_rewards(table, student, "student_reward")
+    student_scores = PRESET.beta * torch.tensor(list(table["student_reward"]))
+    teacher_scores = PRESET.beta * padlab.calibrate(table["teacher_reward"], table["selection_prob"], PRESET.alpha)
+    first_equal = torch.tensor([[row.index(text) for text in row] for row in table["responses"]])
+    jsd = padlab.js_divergence(student_scores, teacher_scores).value.double()
+    bins = torch.bucketize(jsd / log(2), torch.tensor(JSD_BINS[1:-1]))
 
     def shares(weights: torch.Tensor) -> np.ndarray:
-        return (torch.bincount(bins, weights, minlength=len(APART) - 1) / weights.sum()).numpy()
+        return (torch.bincount(bins, weights, minlength=len(JSD_BINS) - 1) / weights.sum()).numpy()
 
-    found = {"prompts": shares(torch.ones(len(bins)))}
-    for name, loss in PULLS.items():
-        scores = ours.clone().requires_grad_()
-        loss(scores, theirs).sum().backward()
-        found[name] = shares(torch.zeros_like(scores).scatter_add(-1, same, scores.grad).norm(dim=-1))
-    return found
+    result = {"prompts": shares(torch.ones(len(bins)))}
+    for name, loss in RANKING_LOSSES.items():
+        scores = student_scores.clone().requires_grad_()
+        loss(scores, teacher_scores).sum().backward()
+        result[name] = shares(torch.zeros_like(scores).scatter_add(-1, first_equal, scores.grad).norm(dim=-1))
+    return result
 
 
-def report(world: str, seeds: int, count: int) -> None:
-    """Both tables of one world."""
-    found = [directions(world, seed, count) for seed in range(seeds)]
+def report_directions(world: str, seeds: int, count: int) -> None:
+    """Cosines of every teacher and loss; differences between the teachers, paired by seed."""
+    cosines = [directions(world, seed, count) for seed in range(seeds)]
     print(f"\n{world}: cosine of gradients on {count} prompts, {seeds} seeds")
-    for name, loss in found[0]:
-        values = np.array([seed[name, loss] for seed in found]).T
-        said = zip(("quality", "ppd", "itself on other prompts"), map(interval, values), strict=True)
-        print(f"  teacher {name:30} {loss:25}" + "".join(f"  {k} {m:+.2f} +- {h:.2f}" for k, (m, h) in said))
-    as_it_is, told, unsaid = TEACHERS
+    others = ("quality", "ppd", "itself on other prompts")
+    for name, loss in cosines[0]:
+        values = np.array([seed[name, loss] for seed in cosines]).T
+        texts = ("  {} {:+.2f} +- {:.2f}".format(k, *t_interval(v)) for k, v in zip(others, values, strict=True))
+        print(f"  teacher {name:30} {loss:25}" + "".join(texts))
+    as_it_is, small_spread, full_spread = TEACHERS
     for loss in LOSSES:
-        for first, second in ((told, as_it_is), (told, unsaid)):
-            change = [seed[first, loss][0] - seed[second, loss][0] for seed in found]
-            print(f"  {loss:25} quality, {first} minus {second}: " + "{:+.2f} +- {:.2f}".format(*interval(change)))
-    shares = [strengths(world, seed) for seed in range(seeds)]
-    print("  JSD / ln 2: " + ", ".join(f"{a:g} to {min(b, 1):g}" for a, b in pairwise(APART)))
+        for first, second in ((small_spread, as_it_is), (small_spread, full_spread)):
+            change = [seed[first, loss][0] - seed[second, loss][0] for seed in cosines]
+            print(f"  {loss:25} quality, {first} minus {second}: " + "{:+.2f} +- {:.2f}".format(*t_interval(change)))
+
+
+def report_shares(world: str, seeds: int) -> None:
+    """Mean shares per bin over the seeds."""
+    shares = [gradient_shares(world, seed) for seed in range(seeds)]
+    print("  JSD / ln 2: " + ", ".join(f"{low:g} to {min(high, 1):g}" for low, high in pairwise(JSD_BINS)))
     for name in shares[0]:
         means = np.mean([seed[name] for seed in shares], axis=0)
         print(f"  {name:25} " + ", ".join(f"{share:.0%}" for share in means), flush=True)
 
 
 def main() -> None:
-    """One report per world."""
+    """Both reports per world."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=256)
@@ -143,7 +154,8 @@ def main() -> None:
     options = parser.parse_args()
     print(machine(options.threads))
     for world in options.worlds:
-        report(world, options.seeds, options.prompts)
+        report_directions(world, options.seeds, options.prompts)
+        report_shares(world, options.seeds)
 
 
 if __name__ == "__main__":

@@ -15,58 +15,71 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 from _measure import machine
-from _toy_report import interval
-from toy_experiments import TRAINING, Judge, baselines, read_or_run
-
-import padlab
-from padlab.worlds.toy import prompts
-
-MEASURES = ("quality", "tau with truth", "tau with teacher")
+from _toy import MEASURES, read_or_run
+from _toy_report import t_interval
+from toy_experiments import Results, Setup, run_baselines
 
 
-def one_seed(world: str, seed: int, rate: float) -> dict[str, dict[str, float]]:
-    """Method -> measures at this rate; "before" is the untrained student."""
-    student, teacher = padlab.load_pair(world)
-    judge, asked = Judge(teacher, student, seed), prompts(64, seed=seed)
-    settings = {**TRAINING, "seed": seed, "learning_rate": rate}
-    return {"before": judge(student), **baselines(teacher, student, asked, judge, settings)}
+class ResultsByRate:
+    """Measures of every method at every rate, seed by seed.
+
+    Args:
+        results: learning rate -> one `Results` per seed. The second half of the seeds chooses each method's rate.
+    """
+
+    def __init__(self, results: dict[float, list[Results]]):
+        self.results, self.rates = results, list(results)
+        first = results[self.rates[0]]
+        self.half = len(first) // 2
+        self.methods = [method for method in first[0] if method != "before"]
+        second = slice(self.half, None)
+        self.best_rate = {
+            method: max(results, key=lambda rate, m=method: self.values(m, rate, "quality", second).mean())
+            for method in self.methods
+        }
+
+    def values(self, method: str, rate: float, measure: str, seeds: slice | None = None) -> np.ndarray:
+        """One number per seed; None: the first half."""
+        seeds = slice(0, self.half) if seeds is None else seeds
+        return np.array([result[method][measure] for result in self.results[rate][seeds]])
+
+    def change(self, method: str, rate: float, measure: str, seeds: slice | None = None) -> np.ndarray:
+        """Since before training, one number per seed."""
+        return self.values(method, rate, measure, seeds) - self.values("before", rate, measure, seeds)
 
 
-def report(world: str, found: dict[float, list[dict]]) -> None:
+def report(title: str, results: ResultsByRate) -> None:
     """Every method at its rate, on the seeds that did not choose it, and PPD against each, paired by seed."""
-    half = len(next(iter(found.values()))) // 2
-    methods = [m for m in next(iter(found.values()))[0] if m != "before"]
-
-    def values(method: str, rate: float, measure: str, seeds: slice) -> np.ndarray:
-        return np.array([r[method][measure] for r in found[rate][seeds]])
-
-    first, second = slice(0, half), slice(half, None)
-    rates = {m: max(found, key=lambda rate, m=m: values(m, rate, "quality", second).mean()) for m in methods}
-    some = next(iter(found))
-    print(f"\n{world}: {half} seeds, rates chosen on other seeds")
-    print("  before: " + ", ".join(f"{k} {values('before', some, k, first).mean():.3f}" for k in MEASURES))
-    for m in methods:
-        line = f"  {m:19} rate {rates[m]:g}{' (end of the grid)' * (rates[m] in (min(found), max(found)))}"
+    print(f"\n{title}: {results.half} seeds, rates chosen on other seeds")
+    before = [f"{m} {results.values('before', results.rates[0], m).mean():.3f}" for m in MEASURES]
+    print("  before: " + ", ".join(before))
+    for method, rate in results.best_rate.items():
+        line = f"  {method:19} rate {rate:g}{' (end of the grid)' * (rate in (min(results.rates), max(results.rates)))}"
         for measure in MEASURES:
-            after, start = (values(who, rates[m], measure, first) for who in (m, "before"))
-            mean, width = interval(after - start)
-            line += f"  {measure} {after.mean():.3f} ({mean:+.3f} +- {width:.3f})"
+            after, change = results.values(method, rate, measure), results.change(method, rate, measure)
+            line += "  {} {:.3f} ({:+.3f} +- {:.3f})".format(measure, after.mean(), *t_interval(change))
         print(line)
     print("  every rate, all seeds: change of quality, of tau with the truth")
-    for m in methods:
-        line = f"  {m:19}"
-        for rate, measure in product(found, MEASURES[:2]):
-            after, start = (values(who, rate, measure, slice(None)) for who in (m, "before"))
-            line += f"  {rate:g} " * (measure == "quality") + " {:+.3f} +- {:.3f}".format(*interval(after - start))
+    for method in results.methods:
+        line = f"  {method:19}"
+        for rate, measure in product(results.rates, MEASURES[:2]):
+            change = t_interval(results.change(method, rate, measure, slice(None)))
+            line += f"  {rate:g} " * (measure == "quality") + " {:+.3f} +- {:.3f}".format(*change)
         print(line)
     print("  PPD minus the other, each at its rate:")
-    for m in methods:
-        if m != "ppd":
-            pairs = {k: [values(who, rates[who], k, first) for who in ("ppd", m)] for k in MEASURES}
-            gains = "  ".join("{} {:+.3f} +- {:.3f}".format(k, *interval(a - b)) for k, (a, b) in pairs.items())
-            print(f"  {m:19} {gains}", flush=True)
+    for method in results.methods:
+        if method != "ppd":
+            print(f"  {method:19} {ppd_minus(method, results)}", flush=True)
+
+
+def ppd_minus(method: str, results: ResultsByRate) -> str:
+    """Paired differences on the seeds that did not choose the rates."""
+    texts = []
+    for measure in MEASURES:
+        ppd, other = (results.values(name, results.best_rate[name], measure) for name in ("ppd", method))
+        texts.append("{} {:+.3f} +- {:.3f}".format(measure, *t_interval(ppd - other)))
+    return "  ".join(texts)
 
 
 def arguments(description: str, rates: list[float]) -> argparse.Namespace:
@@ -81,24 +94,39 @@ def arguments(description: str, rates: list[float]) -> argparse.Namespace:
     if options.seeds < 4:
         parser.error("at least 4 seeds: half of them choose the rates, the other half give the intervals")
     print(machine(options.threads))
-    torch.set_num_threads(options.threads)
     return options
 
 
-def over_rates(options: argparse.Namespace, world: str, kept: str, title: str, run: Callable[[str, int, float], dict]):
-    """Run all rates and seeds in one world, or read them; print the report."""
-    found: dict[float, list[dict]] = {rate: [] for rate in options.rates}
+def compare_rates(
+    options: argparse.Namespace, world: str, name: str, title: str, run: Callable[[str, int, float], Results]
+) -> None:
+    """Run all rates and seeds in one world, or read their results; print the report.
+
+    Args:
+        options: see `arguments`.
+        world: "toy" or "toy-aligned".
+        name: what the files of the results begin with.
+        title: printed above the report.
+        run: (world, seed, rate) -> results.
+    """
+    results: dict[float, list[Results]] = {rate: [] for rate in options.rates}
     for rate, seed in product(options.rates, range(options.seeds)):
-        place = options.folder / f"{kept}-{rate:g}-{seed}.json"
-        found[rate].append(read_or_run(place, world, partial(run, world, seed, rate)))
-    report(title, found)
+        path = options.folder / f"{name}-{rate:g}-{seed}.json"
+        results[rate].append(read_or_run(path, world, partial(run, world, seed, rate)))
+    report(title, ResultsByRate(results))
+
+
+def one_seed(world: str, seed: int, rate: float) -> Results:
+    """Measures of every method at this rate; "before" is the untrained student."""
+    setup = Setup(world, seed, learning_rate=rate)
+    return {"before": setup.evaluate(setup.student), **run_baselines(setup)}
 
 
 def main() -> None:
     """All worlds, seeds and rates."""
     options, start = arguments(__doc__, [3e-5, 1e-4, 3e-4, 1e-3]), time.monotonic()
     for world in options.worlds:
-        over_rates(options, world, f"methods-{world}", world, one_seed)
+        compare_rates(options, world, f"methods-{world}", world, one_seed)
     print(f"{time.monotonic() - start:.0f} s")
 
 

@@ -1,12 +1,13 @@
-"""Why does the paper's order PPD > VPD > pairwise not hold in the toy world? Two suspects, tested.
+"""Why does the paper's order PPD > VPD > pairwise not hold in the toy world? Two possible causes, tested.
 
     python bench/toy_why.py [--seeds 10] [--worlds toy toy-aligned] [--rates 3e-5 1e-4 3e-4]
 
 Steps: DPO and SimPO read two of four responses, so at equal tokens they make twice as many steps; here they are also
-trained for as many steps as PPD. Certainty: the toy teacher is right nine times in ten and sure of it, so that best and
-worst may tell all there is. On half of the training prompts (every second) its rewards and selection probabilities are
-dealt to the responses by chance, and either it says so (their spread is a tenth of what it was) or it does not. Only a
-loss that reads "how much better" can tell the two halves apart. Rates, seeds and printing as in bench/toy_methods.py.
+trained for as many steps as PPD. Certainty: the toy teacher is right nine times in ten and sure of it, so that the best
+and the worst response may give as much information as all four. On half of the training prompts (every second) its
+rewards and selection probabilities are assigned to the responses at random, with a tenth of their spread (the teacher
+signals its uncertainty) or with all of it (it does not). Only a loss that reads "how much better" can tell the two
+halves apart. Rates, seeds and printing as in bench/toy_methods.py.
 """
 
 import random
@@ -14,57 +15,62 @@ import time
 from functools import cache, partial
 from itertools import product
 
-import numpy as np
-from toy_experiments import PRESET, TRAINING, Judge, candidates
-from toy_methods import arguments, over_rates
+import torch
+from _toy import PRESET
+from datasets import Dataset
+from toy_experiments import Results, Setup
+from toy_methods import arguments, compare_rates
 
-import padlab
-from padlab.study.baselines import best_and_worst, response_tokens
-from padlab.worlds.toy import prompts
+from padlab.rankings.calibration import log_selection
+from padlab.study.baselines import keep_best_and_worst, response_tokens
 
-TEACHERS = {"as it is": None, "half by chance, and it says so": 0.1, "half by chance, unsaid": 1.0}
+TEACHERS = {  # name -> spread of the signals on every second prompt, where they are random; None: nowhere
+    "as it is": None,
+    "half random, small spread": 0.1,
+    "half random, full spread": 1.0,
+}
 PAIRED = ("dpo", "simpo")
 
 
-def by_chance(table, seed: int, spread: float):
-    """Every second prompt's rewards and log p_sel in an order by chance, and with so much of their spread.
+def half_random(table: Dataset, seed: int, spread: float) -> Dataset:
+    """Every second prompt's rewards and log p_sel in random order, and with this share of their spread.
 
-    Equal texts may be dealt unequal signals, which no student can follow.
+    Equal texts may get unequal signals, which no student can follow.
     """
 
-    def one(row: dict, number: int) -> dict:
+    def one_prompt(row: dict, number: int) -> dict[str, list[float]]:
         if number % 2 == 0:
             return {}
         order = random.Random(f"{seed} {number}").sample(range(len(row["responses"])), len(row["responses"]))
-        reward, said = np.array(row["teacher_reward"])[order], np.log(np.maximum(row["selection_prob"], 1e-38))[order]
-        reward, said = (x.mean() + spread * (x - x.mean()) for x in (reward, said))
-        chance = np.exp(said) / np.exp(said).sum()
-        return {"teacher_reward": reward.tolist(), "selection_prob": chance.tolist()}
+        reward, selection_prob = (
+            torch.tensor(row[column], dtype=torch.float64)[order] for column in ("teacher_reward", "selection_prob")
+        )
+        reward, log_p = (x.mean() + spread * (x - x.mean()) for x in (reward, log_selection(selection_prob)))
+        return {"teacher_reward": reward.tolist(), "selection_prob": log_p.softmax(-1).tolist()}
 
-    return table.map(one, with_indices=True)
+    return table.map(one_prompt, with_indices=True)
 
 
 @cache
-def beginning(world: str, seed: int) -> tuple:
-    """What all runs of a seed share: student, judge, training table, measures before."""
-    student, teacher = padlab.load_pair(world)
-    judge = Judge(teacher, student, seed)
-    return student, judge, candidates(teacher, student, prompts(64, seed=seed), PRESET.n, seed), judge(student)
+def shared(world: str, seed: int) -> tuple[Setup, dict[str, float]]:
+    """What all runs of a seed share: its setup, and the measures before training."""
+    setup = Setup(world, seed)
+    return setup, setup.evaluate(setup.student)
 
 
-def one_seed(world: str, seed: int, rate: float, spread: float | None) -> dict[str, dict[str, float]]:
-    """Method -> measures at this rate; "before" is the untrained student."""
-    student, judge, table, before = beginning(world, seed)
-    table = table if spread is None else by_chance(table, seed, spread)
-    pair, found = best_and_worst(table, PRESET.alpha), {"before": before}
-    settings = {**TRAINING, "seed": seed, "learning_rate": rate}
+def one_seed(world: str, seed: int, rate: float, spread: float | None) -> Results:
+    """Measures of every method at this rate; "before" is the untrained student."""
+    setup, before = shared(world, seed)
+    table = setup.table if spread is None else half_random(setup.table, seed, spread)
+    results = {"before": before}
     for loss in ("ppd", "vpd"):
-        found[loss] = judge(padlab.distill(student, table, loss=loss, alpha=PRESET.alpha, **settings))
-    passes = TRAINING["num_train_epochs"] * response_tokens(table) / response_tokens(pair)
-    for loss, (how, epochs) in product(PAIRED, (("tokens", passes), ("steps", TRAINING["num_train_epochs"]))):
-        trained = padlab.distill(student, pair, loss=loss, **settings | {"num_train_epochs": epochs})
-        found[f"{loss}, equal {how}"] = judge(trained)
-    return found
+        results[loss] = setup.evaluate(setup.train(table, loss=loss, learning_rate=rate))
+    pairs = keep_best_and_worst(table, PRESET.alpha)  # its rewards are calibrated already: train with alpha 0
+    equal_tokens = PRESET.epochs * response_tokens(table) / response_tokens(pairs)
+    for loss, (unit, epochs) in product(PAIRED, (("tokens", equal_tokens), ("steps", PRESET.epochs))):
+        trained = setup.train(pairs, loss=loss, alpha=0.0, learning_rate=rate, num_train_epochs=epochs)
+        results[f"{loss}, equal {unit}"] = setup.evaluate(trained)
+    return results
 
 
 def main() -> None:
@@ -72,7 +78,7 @@ def main() -> None:
     options, start = arguments(__doc__, [3e-5, 1e-4, 3e-4]), time.monotonic()
     for world, (name, spread) in product(options.worlds, TEACHERS.items()):
         run = partial(one_seed, spread=spread)
-        over_rates(options, world, f"why-{world}-{spread}", f"{world}, teacher {name}", run)
+        compare_rates(options, world, f"why-{world}-{spread}", f"{world}, teacher {name}", run)
     print(f"{time.monotonic() - start:.0f} s")
 
 
