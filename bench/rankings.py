@@ -5,9 +5,9 @@
     python bench/rankings.py --plot subsets.png
 
 Times are the best of several runs, in milliseconds. Memory is the growth of the process's peak in a child process.
-"plain" is the usual way, straight from the definition: for each place, mask the items already chosen in an array
-[batch, n!, n] and take its logsumexp. "sliced" and "cumulative" are two better plain ways: shrinking slices, and one
-reversed logcumsumexp.
+"library" is padlab. "plain" follows the definition: for each rank, mask the items already chosen in an array
+[batch, n!, n] and take its logsumexp. "sliced" and "cumulative" are two faster simple implementations: shrinking
+slices, and one reversed logcumsumexp.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from math import factorial
 import torch
 from torch.distributions import kl_divergence
 
-from padlab.rankings.large_n import js_divergence
 from padlab.rankings.enumeration import all_rankings
+from padlab.rankings.large_n import js_divergence
 from padlab.rankings.plackett_luce import PlackettLuce
 
-PLAIN_BYTES = 2.5e9  # what the plain way would keep for the backward pass; above, it is left out
+PLAIN_BYTES = 2.5e9  # "plain" is left out where it would need more memory than this for the backward pass
 BATCHES = {3: (1, 16, 256), 4: (1, 16, 256), 5: (1, 16, 256), 6: (1, 16, 256)}
 BATCHES |= {7: (1, 16, 64, 256), 8: (1, 8, 32, 256), 9: (1, 4), 10: (1, 4)}
 JSD = [(4, 256, "exact"), (6, 64, "exact"), (8, 1, "exact"), (8, 32, "exact"), (9, 4, "exact"), (10, 1, "exact")]
@@ -32,10 +32,10 @@ QUICK = {7: (16, 64), 8: (8, 32)}
 
 
 def plain(scores, rankings):
-    ordered, places = scores[:, rankings], torch.arange(scores.shape[-1])
+    ordered, positions = scores[:, rankings], torch.arange(scores.shape[-1])
     total = 0
     for k in range(scores.shape[-1]):
-        remaining = ordered.masked_fill(places < k, -torch.inf)
+        remaining = ordered.masked_fill(positions < k, -torch.inf)
         total = total + ordered[..., k] - remaining.logsumexp(-1)
     return total
 
@@ -50,11 +50,11 @@ def cumulative(scores, rankings):
     return (ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
 
 
-def ours(scores, rankings):
+def library(scores, rankings):
     return PlackettLuce(scores).enumerate()[1]
 
 
-def draw(*shape, seed=0, dtype=torch.float64):
+def random_scores(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
@@ -73,7 +73,7 @@ def forward_backward(function, *scores):
         leaf = scores[0].clone().requires_grad_()
         value = function(leaf, *scores[1:])
         if not weights:
-            weights.append(draw(*value.shape, seed=9, dtype=value.dtype))
+            weights.append(random_scores(*value.shape, seed=9, dtype=value.dtype))
         value.backward(weights[0])
 
     return run
@@ -82,9 +82,9 @@ def forward_backward(function, *scores):
 def milliseconds(run, budget=0.4, at_least=2):
     best, start, runs = float("inf"), time.perf_counter(), 0
     while runs < at_least or (time.perf_counter() - start < budget and runs < 200):
-        began = time.perf_counter()
+        run_start = time.perf_counter()
         run()
-        best, runs = min(best, time.perf_counter() - began), runs + 1
+        best, runs = min(best, time.perf_counter() - run_start), runs + 1
     return 1e3 * best
 
 
@@ -117,54 +117,64 @@ def resident(field):
         return next(int(line.split()[1]) for line in file if line.startswith(field))
 
 
-def show(*cells):
+def print_row(*cells):
     texts = [c if isinstance(c, str) else "-" if c is None else f"{c:.3g}" if c < 100 else f"{c:.0f}" for c in cells]
     print("| " + " | ".join(f"{t:>10}" for t in texts) + " |", flush=True)
 
 
-def bound(way, n):
+def with_rankings(implementation, n):
     rankings = all_rankings(n)
-    return lambda scores: way(scores, rankings)
+    return lambda scores: implementation(scores, rankings)
 
 
-def fits(n, batch, dtype):
+def fits_in_memory(n, batch, dtype):
     return batch * factorial(n) * n * n * dtype.itemsize < PLAIN_BYTES
 
 
 def enumeration_peaks(shapes, dtype):
     peaks = {}
     for n, batch in shapes:
-        for way in (ours, plain) if fits(n, batch, dtype) else (ours,):
-            small = forward_backward(bound(way, 3), draw(2, 3, dtype=dtype))
-            peaks[n, batch, way] = peak_mib(forward_backward(bound(way, n), draw(batch, n, dtype=dtype)), small)
+        for implementation in (library, plain) if fits_in_memory(n, batch, dtype) else (library,):
+            small = forward_backward(with_rankings(implementation, 3), random_scores(2, 3, dtype=dtype))
+            peaks[n, batch, implementation] = peak_mib(
+                forward_backward(with_rankings(implementation, n), random_scores(batch, n, dtype=dtype)), small
+            )
     return peaks
 
 
 def enumeration_table(shapes, dtype, peaks):
-    print(f"\n## All log-probabilities, {dtype}, milliseconds: ratio = plain / ours\n")
+    print(f"\n## All log-probabilities, {dtype}, milliseconds: ratio = plain / library\n")
     ways = ("plain", "sliced", "cumulative")
-    show("n", "batch", "ours fwd", *ways, "ratio", "ours f+b", *ways, "ratio", "ours MiB", "plain MiB")
-    show(*["---"] * 13)
+    print_row("n", "batch", "library fwd", *ways, "ratio", "library f+b", *ways, "ratio", "library MiB", "plain MiB")
+    print_row(*["---"] * 13)
     return {(n, batch): enumeration_row(n, batch, dtype, peaks) for n, batch in shapes}
 
 
 def enumeration_row(n, batch, dtype, peaks):
-    scores, others = draw(batch, n, dtype=dtype), (plain, sliced, cumulative) if fits(n, batch, dtype) else ()
+    scores, others = (
+        random_scores(batch, n, dtype=dtype),
+        (plain, sliced, cumulative) if fits_in_memory(n, batch, dtype) else (),
+    )
     if others:
-        torch.testing.assert_close(bound(ours, n)(scores), bound(plain, n)(scores), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            with_rankings(library, n)(scores), with_rankings(plain, n)(scores), rtol=1e-4, atol=1e-4
+        )
     fwd, both = (
-        {way: milliseconds(kind(bound(way, n), scores)) for way in (ours, *others)}
+        {
+            implementation: milliseconds(kind(with_rankings(implementation, n), scores))
+            for implementation in (library, *others)
+        }
         for kind in (forward, forward_backward)
     )
-    memory = [peaks[n, batch, ours], peaks.get((n, batch, plain))]
-    ratios = [times[plain] / times[ours] if others else None for times in (fwd, both)]
-    cells = [[times[ours], *(times.get(w) for w in (plain, sliced, cumulative))] for times in (fwd, both)]
-    show(str(n), str(batch), *cells[0], ratios[0], *cells[1], ratios[1], *memory)
+    memory = [peaks[n, batch, library], peaks.get((n, batch, plain))]
+    ratios = [times[plain] / times[library] if others else None for times in (fwd, both)]
+    cells = [[times[library], *(times.get(w) for w in (plain, sliced, cumulative))] for times in (fwd, both)]
+    print_row(str(n), str(batch), *cells[0], ratios[0], *cells[1], ratios[1], *memory)
     return (*ratios, *memory)
 
 
 def subset_runs(n, batch):
-    scores, others = draw(batch, n), PlackettLuce(draw(batch, n, seed=1))
+    scores, others = random_scores(batch, n), PlackettLuce(random_scores(batch, n, seed=1))
     kl = lambda s: kl_divergence(PlackettLuce(s), others)  # noqa: E731
     return [
         forward(lambda s: PlackettLuce(s).entropy(), scores),
@@ -177,29 +187,29 @@ def subset_runs(n, batch):
 def subset_table(shapes, peaks):
     print("\n## Exact by subsets, float64: milliseconds, and nanoseconds per n 2^n (and row)\n")
     names = ("entropy", "KL", "marginals", "KL f+b")
-    show("n", "batch", *names, *(f"ns {name}" for name in names), "MiB f+b")
-    show(*["---"] * 11)
-    found = {}
+    print_row("n", "batch", *names, *(f"ns {name}" for name in names), "MiB f+b")
+    print_row(*["---"] * 11)
+    results = {}
     for n, batch in shapes:
         times = [milliseconds(run, budget=1, at_least=4) for run in subset_runs(n, batch)]
         per_draw = [1e6 * t / (batch * n * 2**n) for t in times]
-        show(str(n), str(batch), *times, *per_draw, peaks[n, batch])
-        found[n, batch] = (times, per_draw)
-    return found
+        print_row(str(n), str(batch), *times, *per_draw, peaks[n, batch])
+        results[n, batch] = (times, per_draw)
+    return results
 
 
 def jsd_runs(n, batch, method):
-    p, q = draw(batch, n), draw(batch, n, seed=1)
+    p, q = random_scores(batch, n), random_scores(batch, n, seed=1)
     value = lambda s: js_divergence(s, q, method).value  # noqa: E731
     return forward(value, p), forward_backward(value, p)
 
 
 def jsd_table(shapes, peaks):
     print("\n## Jensen-Shannon divergence, float64, milliseconds; 4,000 draws where sampled\n")
-    show("n", "batch", "method", "fwd", "f+b", "MiB f+b")
-    show(*["---"] * 6)
+    print_row("n", "batch", "method", "fwd", "f+b", "MiB f+b")
+    print_row(*["---"] * 6)
     for n, batch, method in shapes:
-        show(str(n), str(batch), method, *map(milliseconds, jsd_runs(n, batch, method)), peaks[n, batch, method])
+        print_row(str(n), str(batch), method, *map(milliseconds, jsd_runs(n, batch, method)), peaks[n, batch, method])
 
 
 def claims(enumeration, subsets):
