@@ -52,7 +52,8 @@ def plot_alpha_curve(
     'Kendall tau along alpha: highest mean 0.30 [0.20, 0.40] at alpha 1; 0.10 at alpha 0, 0.30 at alpha 1.'
     """
     alphas = rising(alphas, "alphas", highest=1.0)
-    curves = [np.atleast_2d(array(values, name)) for name, values in zip(_ENDS, (estimate, low, high), strict=True)]
+    named = {"estimate": estimate, "low": low, "high": high}
+    curves = [np.atleast_2d(array(values, name)) for name, values in named.items()]
     if any(values.shape[1:] != alphas.shape for values in curves):
         shapes = [values.shape for values in curves]
         raise ValueError(f"plot_alpha_curve: {len(alphas)} alphas, but estimate, low, high have shapes {shapes}")
@@ -72,9 +73,6 @@ def plot_alpha_curve(
     legend_above(axes)
     light_grid(axes)
     return finish(figure, title, *_alpha_sentences(alphas, (estimate[0], low[0], high[0]), marked, extreme, metric))
-
-
-_ENDS = ("estimate", "low", "high")
 
 
 def _marked_alpha(alphas: np.ndarray, estimate: np.ndarray, best: float | int | None, name: str) -> tuple[int, str]:

@@ -21,8 +21,9 @@ def _entropies(reward: Any, name: str, betas: np.ndarray) -> tuple[np.ndarray, i
     return PlackettLuce(scores).entropy().numpy(), rewards.shape[-1]
 
 
-def _draw_curve(axes: Axes, betas: np.ndarray, entropies: np.ndarray, model: str, colour: str) -> None:
+def _draw_curve(axes: Axes, betas: np.ndarray, entropies: np.ndarray, model: str) -> None:
     """The mean over prompts, with a band from the 10th to the 90th percentile of them."""
+    colour = STUDENT if model == "student" else TEACHER
     several = len(entropies) > 1
     name = f"{model} (mean of {len(entropies)} prompts; band: the middle 80 %)" if several else model
     sns.lineplot(
@@ -56,19 +57,18 @@ def plot_entropy_beta(
     'Entropy over 2 rankings of 2 responses: teacher 0.69 nats at beta 0 and 0.00 at beta 10. Uniform: 0.69 nats.'
     """
     betas = rising(betas, "betas")
-    given = {"student": (student_reward, STUDENT), "teacher": (teacher_reward, TEACHER)}
-    given = {model: value for model, value in given.items() if value[0] is not None}
-    computed = {model: _entropies(reward, f"{model}_reward", betas) for model, (reward, _) in given.items()}
-    sizes = {n for _, n in computed.values()}
+    rewards = {"student": student_reward, "teacher": teacher_reward}
+    curves = {m: _entropies(reward, f"{m}_reward", betas) for m, reward in rewards.items() if reward is not None}
+    sizes = {n for _, n in curves.values()}
     if len(sizes) != 1:
         raise ValueError(f"plot_entropy_beta: needs rewards of one number of responses, got {sorted(sizes) or 'none'}")
     n = sizes.pop()
     figure = Figure()
     axes = figure.add_subplot()
-    for model, (entropies, _) in computed.items():
-        _draw_curve(axes, betas, entropies, model, given[model][1])
+    for model, (entropies, _) in curves.items():
+        _draw_curve(axes, betas, entropies, model)
     _draw_scale(axes, betas, n, mark)
-    means = {model: entropies.mean(0) for model, (entropies, _) in computed.items()}
+    means = {model: entropies.mean(0) for model, (entropies, _) in curves.items()}
     return finish(figure, title, *_sentences(means, betas, n, mark))
 
 
@@ -88,9 +88,9 @@ def _draw_scale(axes: Axes, betas: np.ndarray, n: int, mark: float | int | None)
 def _sentences(means: dict[str, np.ndarray], betas: np.ndarray, n: int, mark: float | int | None) -> tuple[str, str]:
     """The default title and the alt text."""
     highest = num(lgamma(n + 1))
-    beta = betas[-1] if mark is None else min(max(mark, betas[0]), betas[-1])
-    values = ", ".join(f"{model} {num(np.interp(beta, betas, curve))}" for model, curve in means.items())
-    default = f"A larger beta makes preferences sharper: entropy at beta {beta:g} {values} nats (uniform: {highest})"
+    nearest = len(betas) - 1 if mark is None else int(np.abs(betas - mark).argmin())
+    values = ", ".join(f"{model} {num(curve[nearest])}" for model, curve in means.items())
+    default = f"A larger beta makes preferences sharper: entropy at beta {betas[nearest]:g} {values} nats (uniform: {highest})"
     ends = "; ".join(
         f"{model} {num(curve[0])} nats at beta {betas[0]:g} and {num(curve[-1])} at beta {betas[-1]:g}"
         for model, curve in means.items()
