@@ -90,7 +90,8 @@ def _sentences(means: dict[str, np.ndarray], betas: np.ndarray, n: int, mark: fl
     highest = num(lgamma(n + 1))
     nearest = len(betas) - 1 if mark is None else int(np.abs(betas - mark).argmin())
     values = ", ".join(f"{model} {num(curve[nearest])}" for model, curve in means.items())
-    default = f"A larger beta makes preferences sharper: entropy at beta {betas[nearest]:g} {values} nats (uniform: {highest})"
+    default = f"A larger beta makes preferences sharper: entropy at beta {betas[nearest]:g} "
+    default += f"{values} nats (uniform: {highest})"
     ends = "; ".join(
         f"{model} {num(curve[0])} nats at beta {betas[0]:g} and {num(curve[-1])} at beta {betas[-1]:g}"
         for model, curve in means.items()
