@@ -24,9 +24,10 @@ def vpd_loss(
     mask: Shaped[Tensor, "..."] | None = None,
     reduction: str = "mean",
 ) -> Float[Tensor, "*out"]:
-    """Vanilla preference distillation: L = -log P(r*), in nats; P is the student's distribution over rankings.
+    """Vanilla preference distillation: L = -log P(r), in nats, for the teacher's ranking r of the responses.
 
-    r* is the teacher's ranking, its scores in descending order.
+    P(r) = prod_k exp(s[r_k]) / sum_{j >= k} exp(s[r_j]), the student's Plackett-Luce distribution with scores s; r has
+    the teacher's scores in descending order.
 
     Args:
         student_scores: prompts x n, beta * student reward (nats); paper: beta = 10.

@@ -32,8 +32,8 @@ def test_dpo_agrees_with_trl():
     trl = pytest.importorskip("trl.trainer.dpo_trainer")
     numbers = logps()
     for beta in (0.1, 0.7):
-        theirs = trl.DPOTrainer._compute_loss(*trl_dpo_stand_in(numbers, beta), return_outputs=False)
-        torch.testing.assert_close(dpo_loss(*numbers, beta=beta), theirs)
+        expected = trl.DPOTrainer._compute_loss(*trl_dpo_stand_in(numbers, beta), return_outputs=False)
+        torch.testing.assert_close(dpo_loss(*numbers, beta=beta), expected)
 
 
 def trl_dpo_stand_in(numbers, beta):
@@ -67,13 +67,13 @@ def trl_cpo_losses(loss_type, chosen, rejected, beta, gamma=0.0, label_smoothing
 def test_simpo_agrees_with_trl():
     chosen, rejected = logps()[:2]
     for beta, gamma in ((2.0, 1.0), (10.0, 3.0), (2.5, 0.25)):
-        theirs = trl_cpo_losses("simpo", chosen, rejected, beta, gamma)
-        torch.testing.assert_close(simpo_loss(chosen, rejected, beta, gamma, reduction="none"), theirs)
+        expected = trl_cpo_losses("simpo", chosen, rejected, beta, gamma)
+        torch.testing.assert_close(simpo_loss(chosen, rejected, beta, gamma, reduction="none"), expected)
 
 
 def test_smoothed_dpo_agrees_with_trl():
     """TRL's DPO has no smoothed form any more; its CPO loss on the log-ratios is the same formula."""
     numbers = logps()
     chosen, rejected = numbers[0] - numbers[2], numbers[1] - numbers[3]
-    theirs = trl_cpo_losses("sigmoid", chosen, rejected, 0.3, label_smoothing=0.2)
-    torch.testing.assert_close(dpo_loss(*numbers, beta=0.3, label_smoothing=0.2, reduction="none"), theirs)
+    expected = trl_cpo_losses("sigmoid", chosen, rejected, 0.3, label_smoothing=0.2)
+    torch.testing.assert_close(dpo_loss(*numbers, beta=0.3, label_smoothing=0.2, reduction="none"), expected)

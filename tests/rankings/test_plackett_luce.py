@@ -162,10 +162,10 @@ def test_single_precision_agrees_with_double():
         [*every_quantity(double), double.log_prob(ranking)],
         strict=True,
     )
-    for ours, exact in pairs:
-        assert ours.dtype == torch.float32
+    for result, exact in pairs:
+        assert result.dtype == torch.float32
         normal_range = exact.abs() > 1e-35  # below lie float32's subnormal numbers
-        torch.testing.assert_close(ours.double()[normal_range], exact[normal_range], rtol=1e-5, atol=0)
+        torch.testing.assert_close(result.double()[normal_range], exact[normal_range], rtol=1e-5, atol=0)
 
 
 def test_half_precision_scores_are_computed_in_double():

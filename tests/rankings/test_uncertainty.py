@@ -47,10 +47,10 @@ def test_intervals_cover_the_true_preference():
     truth = torch.sigmoid(torch.tensor(beta * 0.2)).item()
     inside = 0
     for seed in range(200):
-        found = bootstrap_preference(
+        intervals = bootstrap_preference(
             responses((80, 80), means, seed), beta=beta, num_resamples=400, generator=seeded(seed)
         )
-        interval = found["pairwise"]
+        interval = intervals["pairwise"]
         inside += interval.low[0, 1].item() <= truth <= interval.high[0, 1].item()
     assert 180 <= inside <= 198
 
@@ -69,10 +69,10 @@ def test_more_tokens_make_narrower_intervals_and_a_surer_ranking():
 
 def test_the_estimates_are_those_of_the_data():
     tokens = responses()
-    found = bootstrap_preference(tokens, beta=10.0, num_resamples=50)
+    intervals = bootstrap_preference(tokens, beta=10.0, num_resamples=50)
     p = PlackettLuce(10 * torch.tensor([np.mean(t) for t in tokens], dtype=F64))
     for name in ("top_choice", "expected_rank", "pairwise", "entropy"):
-        torch.testing.assert_close(found[name].estimate, getattr(p, name)())
+        torch.testing.assert_close(intervals[name].estimate, getattr(p, name)())
 
 
 def test_the_same_generator_gives_the_same_intervals():
@@ -143,9 +143,9 @@ def test_the_intervals_of_a_mixture_lie_around_its_estimate():
 
 
 def test_more_than_twenty_responses_have_intervals_without_the_entropy():
-    found = preference_intervals(torch.zeros(25), torch.randn(30, 25, generator=seeded()))
-    assert "entropy" not in found
-    assert found["pairwise"].low.shape == (25, 25)
+    intervals = preference_intervals(torch.zeros(25), torch.randn(30, 25, generator=seeded()))
+    assert "entropy" not in intervals
+    assert intervals["pairwise"].low.shape == (25, 25)
 
 
 def test_bad_input_says_what_is_missing():
