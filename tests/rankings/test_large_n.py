@@ -122,7 +122,8 @@ def test_a_row_counts_alike_alone_and_in_a_batch_ragged_or_not():
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("n", [1, 2, 4, 7, 9])
 def test_the_streamed_value_and_gradient_are_those_of_the_formula_written_out(n, masked, monkeypatch):
-    monkeypatch.setattr(large_n, "CHUNK_RANKINGS", 50)
+    if n < 9:  # 9! rankings are streamed by the first item anyway
+        monkeypatch.setattr(large_n, "CHUNK_RANKINGS", 50)
     mask = torch.rand(2, n, generator=torch.Generator().manual_seed(n)) < 0.6
     mask[:, -1] = True
     p, q = (PlackettLuce(normal(2, n, seed=s).requires_grad_(), mask if masked else None) for s in (1, 2))
