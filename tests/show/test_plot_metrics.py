@@ -46,7 +46,7 @@ def test_forest_says_better_worse_and_not_clear():
     ("signs", "title"),
     [
         ([1], "1 of 1 metric is better after training (95 % interval excludes 0)"),
-        ([0], "0 of 1 metric are better after training (95 % interval excludes 0)"),
+        ([0], "0 of 1 metric is better after training (95 % interval excludes 0)"),
         ([1, 1], "2 of 2 metrics are better after training (95 % interval excludes 0)"),
         ([1, 0, -1, -1], "1 of 4 metrics is better after training, 2 are worse (95 % interval excludes 0)"),
     ],

@@ -32,10 +32,19 @@ def _verdict(low: float, high: float, better: int) -> tuple[str, str, str]:
     return (BETTER, "^", "better") if (low > 0) == (better > 0) else (WORSE, "v", "worse")
 
 
+def _digits(low: float, high: float, large: bool = False) -> int:
+    """Decimals for an interval: 3 (1 for large means), and more where an end that is not 0 would be shown as 0."""
+    digits = 1 if large else 3
+    while digits < 6 and any(end != 0 and round(end, digits) == 0 for end in (low, high)):
+        digits += 1
+    return digits
+
+
 def _forest_row(axes: Axes, name: str, means: np.ndarray, interval: np.ndarray, better: int) -> str:
     """One metric: the interval of its difference against 0 on its own scale; returns the verdict."""
     estimate, low, high = (float(value) for value in interval)
-    digits = 3 if max(abs(mean) for mean in means) < 10 else 1
+    large = bool(np.abs(means).max() >= 10)
+    digits = _digits(low, high, large)
     colour, marker, verdict = _verdict(low, high, better)
     limit = 1.25 * (max(abs(low), abs(high)) or 0.01)  # 0.01 where nothing changed at all
     axes.axvline(0, color="black", linewidth=1.2)
@@ -46,7 +55,7 @@ def _forest_row(axes: Axes, name: str, means: np.ndarray, interval: np.ndarray, 
     axes.tick_params(labelsize="small")
     left, right = ({"transform": axes.transAxes, "ha": side, "va": "center"} for side in ("right", "left"))
     axes.text(-0.02, 0.68, metric_label(name), **left)
-    axes.text(-0.02, 0.22, " → ".join(num(mean, digits) for mean in means), color=NEUTRAL, **left)
+    axes.text(-0.02, 0.22, " → ".join(num(mean, 1 if large else 3) for mean in means), color=NEUTRAL, **left)
     signed = ("+" if estimate > 0 else "") + num(estimate, digits)
     axes.text(1.02, 0.68, f"{signed}  {verdict}", color=colour, fontweight="bold", **right)
     axes.text(1.02, 0.22, f"[{num(low, digits)}, {num(high, digits)}]", color=NEUTRAL, **right)
@@ -91,11 +100,21 @@ def plot_before_after(
     verdicts = [_forest_row(*row) for row in rows]
     all_axes[-1].set_xlabel("difference after − before, mean over prompts, 95 % interval")
     facts = [
-        f"{metric_named(name).title} {num(row[0], 3)} [{num(row[1], 3)}, {num(row[2], 3)}], {verdict}"
+        f"{metric_named(name).title} {_interval_text(*row)}, {verdict}"
         for name, row, verdict in zip(names, intervals, verdicts, strict=True)
     ]
     alt = f"Differences after minus before with 95 % intervals. {'; '.join(facts)}."
     return finish(figure, title, _count_verdicts(verdicts), alt)
+
+
+def _interval_text(estimate: float, low: float, high: float) -> str:
+    """An estimate with its interval.
+
+    >>> _interval_text(-0.033, -0.076, -0.0004)
+    '−0.0330 [−0.0760, −0.0004]'
+    """
+    digits = _digits(low, high)
+    return f"{num(estimate, digits)} [{num(low, digits)}, {num(high, digits)}]"
 
 
 def _count_verdicts(verdicts: Sequence[str]) -> str:
@@ -105,7 +124,7 @@ def _count_verdicts(verdicts: Sequence[str]) -> str:
     '1 of 2 metrics is better after training (95 % interval excludes 0)'
     """
     better, worse, count = verdicts.count("better"), verdicts.count("worse"), len(verdicts)
-    noun, verb = "metric" if count == 1 else "metrics", "is" if better == 1 else "are"
+    noun, verb = "metric" if count == 1 else "metrics", "is" if 1 in (better, count) else "are"
     worse_too = f", {worse} {'is' if worse == 1 else 'are'} worse" if worse else ""
     return f"{better} of {count} {noun} {verb} better after training{worse_too} (95 % interval excludes 0)"
 
