@@ -29,8 +29,8 @@ from toy_why import TEACHERS, half_random
 
 import padlab
 from padlab.lm.encoding import candidate_ids
-from padlab.lm.fast.packing import make_batch
-from padlab.lm.fast.scoring import token_logprobs
+from padlab.lm.fast.packing import make_response_batch
+from padlab.lm.fast.scoring import response_logprobs
 from padlab.training.config import PADConfig
 from padlab.training.trainer import PADTrainer
 from padlab.worlds.toy import prompts
@@ -67,9 +67,9 @@ def quality_gradient(student: padlab.LanguageModel, texts: Sequence[str], seed: 
     """Gradient of minus the expected true quality of samples at T 1 (score function, baseline: the prompt's mean)."""
     table = padlab.sample_responses(student, texts, seed=seed, **{**SAMPLING, "n": 8})
     truth = torch.tensor(true_quality(table))
-    batch = make_batch(*candidate_ids(student, table), share=True)
+    batch = make_response_batch(*candidate_ids(student, table), pack=True)
     student.model.zero_grad()
-    logps = token_logprobs(student.model, batch).sum(-1).view(truth.shape)
+    logps = response_logprobs(student.model, batch).sum(-1).view(truth.shape)
     (-((truth - truth.mean(-1, keepdim=True)) * logps).sum(-1).mean() / 7).backward()
     return flat_gradient(student)
 

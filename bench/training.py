@@ -16,8 +16,9 @@ from scoring import tokens
 
 import padlab
 from padlab.lm.adapters import trainable_copy
-from padlab.lm.fast.packing import make_batch
-from padlab.lm.fast.scoring import mean_logprobs, token_logprobs
+from padlab.lm.fast.packing import make_response_batch
+from padlab.lm.fast.scoring import response_logprobs
+from padlab.lm.logprobs import mean_over_tokens
 from padlab.lm.tiny import tiny_tokenizer
 
 N, BETA = 4, 10.0
@@ -34,8 +35,8 @@ def gradient(model, loss) -> torch.Tensor:
 
 def ours(model, prompt, responses, teacher):
     """As `PADTrainer` does it."""
-    batch = make_batch([prompt], [responses], True)
-    rewards = mean_logprobs(token_logprobs(model, batch), batch.mask)
+    batch = make_response_batch([prompt], [responses], True)
+    rewards = mean_over_tokens(response_logprobs(model, batch), batch.mask)
     return gradient(model, padlab.ppd_loss(BETA * rewards[None], teacher.to(rewards.device)))
 
 

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from padlab.lm.fast.kv_cache import RoomyLayer, roomy_cache
 from padlab.lm.chat import control_tokens, stop_ids
-from padlab.lm.fast.scoring import OVERFLOW
+from padlab.lm.fast.kv_cache import RoomyLayer, roomy_cache
+from padlab.lm.fast.scoring import NOT_FINITE
 
 FULL = 7 / 8  # finished rows leave the batch when no larger share is alive; each time, the cache is copied
 NUCLEUS_FIRST = (64, 512)  # look for the nucleus among so many top tokens before sorting the whole vocabulary
@@ -67,7 +67,7 @@ def generate_rows(
     live = torch.ones_like(blank)
     for step in range(max_new_tokens):
         if torch.isnan(logits.sum()):
-            raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {OVERFLOW}")
+            raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
         logits[:, banned] = -torch.inf
         logits[blank.nonzero(), stops] = -torch.inf
         token = choose(logits / temperature, top_p, draws[alive, step])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from padlab.candidates import check_candidates
 from padlab.lm.encoding import candidate_ids
-from padlab.lm.fast.packing import make_batch
+from padlab.lm.fast.packing import make_response_batch
 from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
 from padlab.rankings.calibration import calibrate
@@ -48,16 +48,16 @@ def training_examples(student: LanguageModel, candidates: Dataset, config: PADCo
     return examples
 
 
-def collate(examples: Sequence[dict[str, Any]], share: bool) -> dict[str, Any]:
+def collate(examples: Sequence[dict[str, Any]], pack: bool) -> dict[str, Any]:
     """A batch: tokens, which responses exist, and grids of prompts x n padded with 0.
 
     Args:
         examples: see `training_examples`.
-        share: prompt and responses in one row, see `padlab.lm.fast.packing.make_batch`.
+        pack: prompt and responses in one row, see `padlab.lm.fast.packing.make_response_batch`.
     """
     width = max(len(e["response_ids"]) for e in examples)
     exists = torch.tensor([[k < len(e["response_ids"]) for k in range(width)] for e in examples])
-    tokens = make_batch([e["prompt_ids"] for e in examples], [e["response_ids"] for e in examples], share)
+    tokens = make_response_batch([e["prompt_ids"] for e in examples], [e["response_ids"] for e in examples], pack)
     batch = {"tokens": tokens, "exists": exists, "examples": list(examples)}
     for name in ("teacher_scores", "reference"):
         if name in examples[0]:

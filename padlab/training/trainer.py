@@ -16,9 +16,10 @@ from torch import Tensor
 from transformers import Trainer
 
 from padlab.lm.adapters import trainable_copy
-from padlab.lm.fast.scoring import can_share, mean_logprobs, token_logprobs
+from padlab.lm.fast.scoring import can_pack, response_logprobs
 from padlab.lm.fast.token_kl import token_kl
 from padlab.lm.loading import load_model
+from padlab.lm.logprobs import mean_over_tokens
 from padlab.lm.models import LanguageModel
 from padlab.rankings.diagnostics import loss_diagnostics
 from padlab.training.collator import collate, to_grid, training_examples
@@ -161,7 +162,7 @@ class PADTrainer(Trainer):
         examples = training_examples(self._student, table, self.args)
         networks = [self._network] if self._teacher is None else [self._network, self._teacher.model]
         ids = [e["prompt_ids"] for e in examples], [e["response_ids"] for e in examples]
-        self._pack = self._pack and all(can_share(m, *ids) for m in networks)
+        self._pack = self._pack and all(can_pack(m, *ids) for m in networks)
         return examples
 
     def _collate(self, examples):
@@ -176,13 +177,13 @@ class PADTrainer(Trainer):
         """One forward pass over the batch: the student's rewards beside what the collator knows."""
         tokens, exists, kl = inputs["tokens"], inputs["exists"], None
         if self._teacher is None:
-            logps = token_logprobs(network, tokens)
+            logps = response_logprobs(network, tokens)
         else:
             logps, token_kls = token_kl(network, self._teacher.model, tokens)
-            kl = to_grid(mean_logprobs(token_kls, tokens.mask), exists)
+            kl = to_grid(mean_over_tokens(token_kls, tokens.mask), exists)
         reference = inputs.get("reference")
         return Scored(
-            rewards=to_grid(mean_logprobs(logps, tokens.mask), exists),
+            rewards=to_grid(mean_over_tokens(logps, tokens.mask), exists),
             teacher_scores=inputs["teacher_scores"].to(logps.device),
             exists=exists.to(logps.device),
             lengths=to_grid(tokens.mask.sum(-1).to(logps), exists),

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from padlab.lm.fast.packing import Ids
+from padlab.lm.fast.packing import TokenIds
 from padlab.lm.fast.scoring import score_ids
 
 SAMPLE = 4  # prompts
@@ -36,7 +36,9 @@ class Probe:
         return f"bfloat16 is {self.speedup:.2f} x as fast, largest error of a score {self.error:.3f}: {self.dtype}"
 
 
-def probe_bfloat16(model: Any, prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]], beta: float = 10.0) -> Probe:
+def probe_bfloat16(
+    model: Any, prompts: Sequence[TokenIds], responses: Sequence[Sequence[TokenIds]], beta: float = 10.0
+) -> Probe:
     """Score the first four prompts with the weights as they are and with a bfloat16 copy.
 
     Args:

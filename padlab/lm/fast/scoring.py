@@ -1,38 +1,40 @@
-"""The only place that shifts and masks token log-probabilities (`head` normalises them).
+"""Token log-probabilities of many responses: packed rows where the architecture allows, the output head in chunks.
 
-The log-probability of a response token is read at the position before it; for the first one that is the prompt's last
-position. Where the architecture allows, a prompt and its n responses share one row: every response sees the prompt and
-itself, and its positions continue from the prompt's. Which tokens count is known from lengths, never from comparing
-with a pad id. Log-probabilities are float32 whatever the weights' type.
+`padlab.lm.logprobs` computes the same numbers in the plain way; `score_ids(..., exact=True)` uses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from padlab.lm.fast.packing import Ids, TokenBatch, TreeBatch, make_batch, make_tree, on_device
-from padlab.lm.fast.lm_head import apply_head, decoder, head_is_known, pick, picked_logprobs
+from padlab.lm.fast.lm_head import compute_logits, decoder, head_is_separable, selective_log_softmax, target_logprobs
+from padlab.lm.fast.packing import ResponseBatch, TokenIds, check_token_ids, make_response_batch
+from padlab.lm.fast.prefix_tree import PrefixTreeBatch, make_prefix_tree_batch
+from padlab.lm.logprobs import token_logprobs
 
-OVERFLOW = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
+Scores = dict[tuple[int, ...], list[float]]  # token ids of a response -> log-probability of each token
+
+NOT_FINITE = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
 TOKENS_PER_BATCH = 2048  # padded tokens in one scoring batch
 
-_alone: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # why a model's responses may not share a row, or ""
-_told: WeakSet[Any] = WeakSet()
+_packing_refusals: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # why responses may not share a row, or ""
+_reported: WeakSet[Any] = WeakSet()
 
 
-def token_logprobs(model: Any, batch: TokenBatch) -> Float[Tensor, "responses width"]:
+def response_logprobs(model: Any, batch: ResponseBatch) -> Float[Tensor, "responses length"]:
     """Log-probability of every response token, differentiable.
 
     Args:
         model: a causal LM (peft models too).
-        batch: see `make_batch`.
+        batch: see `make_response_batch`.
 
     Returns:
         nats, float32, <= 0; 0 where there is no token.
@@ -40,159 +42,207 @@ def token_logprobs(model: Any, batch: TokenBatch) -> Float[Tensor, "responses wi
     Raises:
         FloatingPointError: the model gave NaN or infinite logits; names the response.
     """
-    batch = on_device(batch, model.device)
-    response, step = batch.mask.nonzero(as_tuple=True)
-    targets = batch.targets[response, step]
-    states, _ = response_states(model, batch)
-    values = picked_logprobs(model, states, targets) if head_is_known(model) else pick(states, targets)
-    if not bool(torch.isfinite(values).all()):
-        bad = int(response[~torch.isfinite(values)][0])
-        raise FloatingPointError(
-            f"response {bad} of the batch: the model's logits are not finite ({model.dtype}); {OVERFLOW}"
-        )
-    return torch.zeros(batch.targets.shape, device=values.device).index_put((response, step), values)
+    batch = batch.to(model.device)
+    hidden, _ = response_hidden_states(model, batch)
+    targets = batch.target_ids[batch.mask]
+    logps = (
+        target_logprobs(model, hidden, targets) if head_is_separable(model) else selective_log_softmax(hidden, targets)
+    )
+    logps = batch.unflatten(logps)
+    _check_finite(model, logps)
+    return logps
 
 
-def response_states(model: Any, batch: TokenBatch) -> tuple[Float[Tensor, "tokens width"], Callable[[Tensor], Tensor]]:
-    """What the model knows just before each response token, and the function that makes logits of it.
+def response_hidden_states(
+    model: Any, batch: ResponseBatch
+) -> tuple[Float[Tensor, "tokens width"], Callable[[Tensor], Tensor]]:
+    """The hidden states that predict each response token, response by response, and the function to their logits.
 
-    Tokens come response by response, as `batch.mask.nonzero()` lists them. Where head and decoder cannot be called
-    apart, the states are the logits themselves.
+    Where head and decoder cannot be called one after the other, the states are the logits themselves.
     """
-    response, step = batch.mask.nonzero(as_tuple=True)
-    places = batch.row[response], batch.columns[response, step]
-    inputs = _inputs(model, batch)
-    if head_is_known(model):
-        return decoder(model)(**inputs).last_hidden_state[places], partial(apply_head, model)
-    return model(**inputs).logits[places], lambda logits: logits
-
-
-def mean_logprobs(logps: Float[Tensor, "responses width"], mask: Bool[Tensor, "responses width"]) -> Tensor:
-    """Mean over the tokens of each response: the reward in nats/token (PAD, phase 2a)."""
-    return logps.sum(-1) / mask.to(logps.device).sum(-1)
+    rows = batch.rows[:, None].expand_as(batch.mask)
+    positions = rows[batch.mask], batch.logit_columns[batch.mask]
+    if head_is_separable(model):
+        return decoder(model)(**_model_inputs(model, batch)).last_hidden_state[positions], partial(
+            compute_logits, model
+        )
+    return model(**_model_inputs(model, batch)).logits[positions], lambda logits: logits
 
 
 @torch.no_grad()
 def score_ids(
     model: Any,
-    prompts: Sequence[Ids],
-    responses: Sequence[Sequence[Ids]],
+    prompts: Sequence[TokenIds],
+    responses: Sequence[Sequence[TokenIds]],
     *,
+    exact: bool = False,
     tokens_per_batch: int = TOKENS_PER_BATCH,
-    share: bool | None = None,
+    pack: bool | None = None,
 ) -> list[list[list[float]]]:
-    """Token log-probabilities of many responses, in length-sorted batches, given back in the order of the input.
+    """Token log-probabilities of many responses, in length-sorted batches, returned in the order of the input.
 
     Responses of a prompt that have the same ids are scored once, so that they tie exactly.
 
     Args:
         model: a causal LM.
-        prompts, responses: as in `make_batch`.
+        prompts, responses: as in `make_response_batch`.
+        exact: use the reference, `padlab.lm.logprobs`, one prompt at a time; slower, and it holds all logits.
         tokens_per_batch: padded tokens per forward pass; halved when memory runs out.
-        share: one row per prompt; None asks `can_share`.
+        pack: a prompt and its responses in one row; None asks `can_pack`.
 
     Returns:
         per prompt, per response: nats per token.
-    """
-    was_training = model.training
-    model.eval()
-    share = can_share(model, prompts, responses) if share is None else share
-    groups = [list(dict.fromkeys(map(tuple, group))) for group in responses]
-    lengths = [len(p) + sum(map(len, g)) if share else max(len(p) + len(r) for r in g) * len(g)
-               for p, g in zip(prompts, groups, strict=True)]  # fmt: skip
-    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    result: list[list[list[float]]] = [[] for _ in lengths]
-    while order:
-        take = max(1, tokens_per_batch // lengths[order[0]])
-        chosen = order[:take]
-        batch = make_batch([prompts[k] for k in chosen], [groups[k] for k in chosen], share)
-        try:
-            values = iter(token_logprobs(model, batch).cpu())
-        except torch.OutOfMemoryError:
-            if take == 1:
-                raise
-            tokens_per_batch = take * lengths[order[0]] // 2
-            continue
-        order = order[take:]
-        for k in chosen:
-            found = {ids: next(values)[: len(ids)].tolist() for ids in groups[k]}
-            result[k] = [list(found[tuple(ids)]) for ids in responses[k]]
-    model.train(was_training)
-    return result
-
-
-def next_token_logprobs(
-    model: Any, prompts: Sequence[Ids], *, share: bool | None = None
-) -> Float[Tensor, "rows vocabulary"]:
-    """Log-probabilities of the token that follows each prompt: float32, differentiable.
-
-    Args:
-        model: a causal LM.
-        prompts: token ids; they share one row, and what they begin with in common is computed once.
-        share: False puts each prompt into a row of its own; None asks `can_share`.
 
     Raises:
-        FloatingPointError: the logits are not finite.
+        ValueError: a prompt or response without tokens; names it.
+        FloatingPointError: the model gave NaN or infinite logits.
     """
-    share = can_share(model, prompts, [[[0]]] * len(prompts)) if share is None else share
-    batch = on_device(make_tree([prompts], share), model.device)
-    if head_is_known(model):
-        logits = apply_head(model, decoder(model)(**_inputs(model, batch)).last_hidden_state[batch.row, batch.column])
-    else:
-        logits = model(**_inputs(model, batch)).logits[batch.row, batch.column]
-    logps = torch.log_softmax(logits.float(), dim=-1)
-    if bool(torch.isnan(logps).any()):
-        raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {OVERFLOW}")
-    return logps
+    check_token_ids(prompts, responses)
+    unique = [list(dict.fromkeys(map(tuple, group))) for group in responses]
+    with evaluation_mode(model):
+        if exact:
+            scored = _score_one_by_one(model, prompts, unique)
+        else:
+            pack = can_pack(model, prompts, responses) if pack is None else pack
+            scored = _score_in_batches(model, prompts, unique, tokens_per_batch, pack)
+    return [[list(logps[tuple(ids)]) for ids in group] for logps, group in zip(scored, responses, strict=True)]
 
 
-def can_share(model: Any, prompts: Sequence[Ids] = (), responses: Sequence[Sequence[Ids]] = ()) -> bool:
+@torch.no_grad()
+def can_pack(model: Any, prompts: Sequence[TokenIds] = (), responses: Sequence[Sequence[TokenIds]] = ()) -> bool:
     """Whether prompt and responses may share a row: tried once on a small sample; never beyond a sliding window.
 
     Where they may not, the reason is printed once per model.
     """
-    if model not in _alone:
-        _alone[model] = _why_alone(model)
+    if model not in _packing_refusals:
+        with evaluation_mode(model):
+            _packing_refusals[model] = _reason_against_packing(model)
     config = model.config.get_text_config()
-    reason = _alone[model]
+    reason = _packing_refusals[model]
     window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
     longest = max((len(p) + max(map(len, g)) for p, g in zip(prompts, responses, strict=True)), default=0)
     if not reason and window and longest > window:
         reason = f"{longest} tokens exceed its sliding window of {window}"
-    if reason and model not in _told:
-        _told.add(model)
+    if reason and model not in _reported:
+        _reported.add(model)
         print(f"padlab: {type(model).__name__} gets one row per response instead of one per prompt ({reason})")
     return not reason
 
 
-@torch.no_grad()
-def _why_alone(model: Any) -> str:
-    """Empty where responses in one row have the log-probabilities that they have in rows of their own."""
-    size = model.config.get_text_config().vocab_size
-
-    def ordinary(*ids: int) -> list[int]:  # control tokens, with the first ids, make float32 noisy in trained models
-        return [(size // 2 + k) % size for k in ids]
-
-    prompt, last = ordinary(1, 2, 3), ordinary(7, 6, 5, 4)
-    sample, others = [ordinary(5, 6, 7), ordinary(8, 9), last], [ordinary(9, 8, 9), ordinary(4, 4), last]
+@contextmanager
+def evaluation_mode(model: Any) -> Iterator[None]:
+    """No dropout inside; afterwards the model is in the mode it was in."""
     was_training = model.training
     model.eval()
     try:
-        plain, packed = (token_logprobs(model, make_batch([prompt], [sample], share)) for share in (False, True))
-        beside_others = token_logprobs(model, make_batch([prompt], [others], True))
-    except torch.OutOfMemoryError:  # says nothing about the mask
-        raise
-    except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:
-        return f"it does not take our attention mask: {str(error)[:80]}"
+        yield
     finally:
         model.train(was_training)
+
+
+def next_token_logprobs(
+    model: Any, prompts: Sequence[TokenIds], *, pack: bool | None = None
+) -> Float[Tensor, "prompts vocabulary"]:
+    """Log-probabilities of the token that follows each prompt: float32, differentiable.
+
+    Args:
+        model: a causal LM.
+        prompts: token ids; packed into one row, a common beginning is computed once.
+        pack: False gives each prompt a row of its own; None asks `can_pack`.
+
+    Raises:
+        FloatingPointError: the logits are not finite.
+    """
+    pack = can_pack(model, prompts, [[[0]]] * len(prompts)) if pack is None else pack
+    batch = make_prefix_tree_batch(prompts, pack).to(model.device)
+    if head_is_separable(model):
+        hidden = decoder(model)(**_model_inputs(model, batch)).last_hidden_state
+        logits = compute_logits(model, hidden[batch.rows, batch.columns])
+    else:
+        logits = model(**_model_inputs(model, batch)).logits[batch.rows, batch.columns]
+    logps = logits.float().log_softmax(dim=-1)
+    if bool(logps.isnan().any()):
+        raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
+    return logps
+
+
+def _score_one_by_one(model: Any, prompts: Sequence[TokenIds], responses: Sequence[Any]) -> list[Scores]:
+    scored = []
+    for prompt, group in zip(prompts, responses, strict=True):
+        logps = token_logprobs(model, prompt, group)
+        _check_finite(model, logps)
+        scored.append({ids: row[: len(ids)] for ids, row in zip(group, logps.tolist(), strict=True)})
+    return scored
+
+
+def _score_in_batches(
+    model: Any, prompts: Sequence[TokenIds], responses: Sequence[Any], tokens_per_batch: int, pack: bool
+) -> list[Scores]:
+    lengths = [
+        len(prompt) + sum(map(len, group)) if pack else len(group) * (len(prompt) + max(map(len, group)))
+        for prompt, group in zip(prompts, responses, strict=True)
+    ]
+    longest_first = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    scored: list[Scores] = [{} for _ in lengths]
+    while longest_first:
+        longest = lengths[longest_first[0]]
+        count = max(1, tokens_per_batch // longest)
+        chosen = longest_first[:count]
+        batch = make_response_batch([prompts[k] for k in chosen], [responses[k] for k in chosen], pack)
+        try:
+            rows = iter(response_logprobs(model, batch).tolist())
+        except torch.OutOfMemoryError:
+            if count == 1:
+                raise
+            tokens_per_batch = count * longest // 2
+            continue
+        for k in chosen:
+            scored[k] = {ids: next(rows)[: len(ids)] for ids in responses[k]}
+        longest_first = longest_first[count:]
+    return scored
+
+
+def _check_finite(model: Any, logps: Float[Tensor, "responses length"]) -> None:
+    finite = logps.isfinite().all(-1)
+    if not bool(finite.all()):
+        response = int((~finite).nonzero()[0])
+        raise FloatingPointError(
+            f"response {response} of the batch: the model's logits are not finite ({model.dtype}); {NOT_FINITE}"
+        )
+
+
+def _reason_against_packing(model: Any) -> str:
+    """Empty where packed responses have the log-probabilities that they have in rows of their own."""
+    size = model.config.get_text_config().vocab_size
+
+    def ordinary(*ids: int) -> list[int]:  # the first ids are often control tokens, on which float32 is less exact
+        return [(size // 2 + k) % size for k in ids]
+
+    prompt, last = ordinary(1, 2, 3), ordinary(7, 6, 5, 4)
+    responses, other_responses = [ordinary(5, 6, 7), ordinary(8, 9), last], [ordinary(9, 8, 9), ordinary(4, 4), last]
+    try:
+        plain, packed = (
+            response_logprobs(model, make_response_batch([prompt], [responses], pack)) for pack in (False, True)
+        )
+        beside_others = response_logprobs(model, make_response_batch([prompt], [other_responses], True))
+    except torch.OutOfMemoryError:  # tells nothing about the attention mask
+        raise
+    except FloatingPointError:
+        return "its logits are not finite"
+    except (TypeError, ValueError, RuntimeError) as error:
+        return f"it does not accept a four-dimensional attention mask: {str(error)[:80]}"
     if not torch.allclose(packed[-1], beside_others[-1], atol=1e-4):
-        return "in one row, responses would see one another"
-    apart = (plain - packed).abs()
-    near = apart.max() < 3e-4 if model.dtype == torch.float32 else apart[plain != 0].mean() < 0.1
-    return "" if near else "in one row, log-probabilities differ"
+        return "in one row, responses would attend to one another"
+    difference = (plain - packed).abs()
+    if model.dtype == torch.float32:
+        agree = difference.max() < 3e-4
+    else:
+        agree = difference[plain != 0].mean() < 0.1
+    return "" if agree else "in one row, log-probabilities differ"
 
 
-def _inputs(model: Any, batch: TokenBatch | TreeBatch) -> dict[str, Any]:
+def _model_inputs(model: Any, batch: ResponseBatch | PrefixTreeBatch) -> dict[str, Any]:
     inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
-    return inputs if batch.attention is None else {**inputs, "attention_mask": batch.attention.to(model.dtype)}
+    if batch.attention_mask is not None:
+        inputs["attention_mask"] = batch.attention_mask.to(model.dtype)
+    return inputs
