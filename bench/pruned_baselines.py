@@ -1,11 +1,11 @@
 """What does each method teach the pruned student, at equal budget? PPD, VPD, SFT, token-level KD and DPO compared.
 
     python bench/pruned_baselines.py [--seeds 0 1 2] [--methods ppd vpd sft token_kd dpo ...] [--train 64]
-        [--heldout 64] [--blocks 28] [--aside] [--judged FILE.jsonl.gz]
+        [--heldout 64] [--blocks 28] [--validation] [--judged FILE.jsonl.gz]
         [--folder bench-out/pruned_baselines]
 
 Budget: the same prompts, and as many response tokens seen as PPD sees in its epochs. Measured on held-out prompts (with
---aside on training prompts 386 to 449 instead, for choosing settings): agreement with the teacher on the untrained
+--validation on training prompts 386 to 449 instead, for choosing settings): agreement with the teacher on the untrained
 student's samples; the teacher's reward of fresh samples; win rate of fresh samples against the untrained student's
 (teacher with judge, both orders); with --judged the agreement of the student's own reward with a strong judge's order
 (AlpacaEval: prompts, `responses`, `gpt4_preference`), tau per prompt. One rate for all methods, so a method may be
@@ -114,7 +114,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Measures]:
     folder, prompts = options.folder / f"seed-{seed}", evaluation_prompts(options)
     train = padlab.load_prompts("train", limit=options.train)
     tables = training_tables(student, teacher, options.methods, train, seed, folder)
-    name = f"{'aside' if options.aside else 'heldout'}-{len(prompts)}"
+    name = f"{'validation' if options.validation else 'heldout'}-{len(prompts)}"
     before = padlab.sample_responses(student, prompts, seed=1000 + seed, folder=folder / f"before-{name}", **SAMPLING)
     judged = options.judged and padlab.check_candidates(judged_file(teacher, options.judged, JUDGED, CUT))
     budget, results = options.epochs * response_tokens(tables["student"]), {}
@@ -135,8 +135,10 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, Measures]:
 
 
 def evaluation_prompts(options: argparse.Namespace) -> Dataset:
-    """Held-out prompts, or with --aside training prompts that no training uses."""
-    prompts = padlab.load_prompts("train").select(range(386, 450)) if options.aside else padlab.load_prompts("heldout")
+    """Held-out prompts, or with --validation training prompts that no training uses."""
+    prompts = padlab.load_prompts("train" if options.validation else "heldout")
+    if options.validation:
+        prompts = prompts.select(range(386, 450))
     return prompts.select(range(min(options.heldout, len(prompts))))
 
 
@@ -175,13 +177,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=PRESET.epochs)
     parser.add_argument("--rate", type=float, default=PRESET.learning_rate)
     parser.add_argument("--blocks", type=int, default=PRESET.keep_blocks, help="how many of its 30 the student keeps")
-    parser.add_argument("--aside", action="store_true", help="measure on training prompts that are not trained on")
+    parser.add_argument("--validation", action="store_true", help="measure on training prompts that are not trained on")
     parser.add_argument("--judged", type=Path, help="file of responses with a strong judge's preference")
     parser.add_argument("--folder", type=Path, default=Path("bench-out/pruned_baselines"))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    if options.aside and options.train > 386:
-        parser.error("--aside measures on training prompts 386 to 449: --train must be at most 386")
+    if options.validation and options.train > 386:
+        parser.error("--validation measures on training prompts 386 to 449: --train must be at most 386")
     print(machine(options.threads))
     results = []
     for seed in options.seeds:
