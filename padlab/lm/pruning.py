@@ -7,6 +7,7 @@ Block influence of a block = 1 - mean cosine similarity between what goes in and
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ PROBE_TEXTS = (
 )
 
 
+@torch.no_grad()
 def block_influence(model: Any, tokenizer: Any, texts: tuple[str, ...] = PROBE_TEXTS) -> Float[Tensor, " blocks"]:
     """Influence of every transformer block, 0 (does nothing) upwards; one forward pass per text.
 
@@ -38,27 +40,21 @@ def block_influence(model: Any, tokenizer: Any, texts: tuple[str, ...] = PROBE_T
     Raises:
         ValueError: the architecture does not keep its blocks in a list called `layers`.
     """
-    layers = _layers(model)
-    seen: list[Tensor] = [torch.zeros(0) for _ in layers]
+    changes: list[list[Tensor]] = [[] for _ in _layers(model)]
 
-    def remember(index: int):
-        def hook(module, args, output):
-            out = output[0] if isinstance(output, tuple) else output
-            similarity = torch.cosine_similarity(args[0].float(), out.float(), dim=-1)
-            seen[index] = torch.cat([seen[index], 1 - similarity.flatten().cpu()])
+    def record(module: Any, inputs: Any, output: Any, block: int) -> None:
+        out = output[0] if isinstance(output, tuple) else output
+        similarity = torch.cosine_similarity(inputs[0].float(), out.float(), dim=-1)
+        changes[block].append(1 - similarity.flatten().cpu())
 
-        return hook
-
-    handles = [layer.register_forward_hook(remember(k)) for k, layer in enumerate(layers)]
+    hooks = [layer.register_forward_hook(partial(record, block=k)) for k, layer in enumerate(_layers(model))]
     try:
-        with torch.no_grad():
-            for text in texts:
-                ids = torch.tensor([encode_chat(tokenizer, text)], device=model.device)
-                model(input_ids=ids, use_cache=False)
+        for text in texts:
+            model(input_ids=torch.tensor([encode_chat(tokenizer, text)], device=model.device), use_cache=False)
     finally:
-        for handle in handles:
-            handle.remove()
-    return torch.stack([values.mean() for values in seen])
+        for hook in hooks:
+            hook.remove()
+    return torch.stack([torch.cat(tokens).mean() for tokens in changes])
 
 
 def prune_depth(model: Any, tokenizer: Any, keep_blocks: int) -> tuple[Any, list[int]]:

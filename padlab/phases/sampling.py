@@ -7,7 +7,7 @@ whatever else is in the batch, and a resumed run draws what the unbroken run wou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,24 +72,25 @@ def sample_responses(
     prompt_ids = [encode_chat(student.tokenizer, text) for text in table["prompt"]]
     check_context(student, prompt_ids, max_new_tokens)
     options = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
+    stops = stop_ids(student.model, student.tokenizer)
 
-    def work(piece: Sequence[int]) -> list[dict[str, Any]]:
-        numbers = [list(range(oversample or n)) for _ in piece]
-        drawn = _draw(student, table, prompt_ids, piece, numbers, seed, options)
+    def draw(rows: Sequence[int], numbers: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
+        """For each row its responses of these numbers."""
+        prompts_and_numbers = zip(rows, numbers, strict=True)
+        uniforms = [_random_streams(seed, table[row]["prompt"], ks, max_new_tokens) for row, ks in prompts_and_numbers]
+        ids = [prompt_ids[row] for row in rows]
+        sampled = generate_rows(student.model, student.tokenizer, ids, uniforms, **options)
+        return [[_response(student.tokenizer, response, stops) for response in group] for group in sampled]
+
+    def work(rows: Sequence[int]) -> list[dict[str, Any]]:
+        drawn = draw(rows, [range(oversample or n)] * len(rows))
         if distinct:
-            _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options)
-        chosen = [pick_diverse([r["text"] for r in row], n) if oversample else range(n) for row in drawn]
-        return [_entry([row[k] for k in keep]) for row, keep in zip(drawn, chosen, strict=True)]
+            _redraw_repeats(drawn, lambda places, numbers: draw([rows[k] for k in places], numbers))
+        kept = [pick_diverse([r["text"] for r in row], n) if oversample else range(n) for row in drawn]
+        return [_columns([row[k] for k in keep]) for row, keep in zip(drawn, kept, strict=True)]
 
-    settings = {
-        **options,
-        "n": n,
-        "seed": seed,
-        "distinct": distinct,
-        "oversample": oversample,
-        "student": student.describe(),
-    }
-    settings["prompts"] = fingerprint(list(table["prompt"]), prompt_ids)
+    settings = {**options, "n": n, "seed": seed, "distinct": distinct, "oversample": oversample}
+    settings |= {"student": student.describe(), "prompts": fingerprint(list(table["prompt"]), prompt_ids)}
     rows = in_shards(range(len(table)), work, stage="sample", settings=settings, folder=folder, shard_size=shard_size)
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     columns["response_tokenizer"] = [student.tokenizer_hash()] * len(rows)
@@ -129,36 +130,26 @@ def check_context(model: LanguageModel, prompt_ids: Sequence[Sequence[int]], new
             )
 
 
-def _draw(student, table, prompt_ids, piece, numbers, seed, options) -> list[list[dict[str, Any]]]:
-    """Responses of the given numbers for each prompt of a piece."""
-    count = options["max_new_tokens"]
-    uniforms = [
-        np.stack([random_stream(seed, table[row]["prompt"], k, count) for k in wanted])
-        for row, wanted in zip(piece, numbers, strict=True)
-        if wanted
-    ]
-    rows = [row for row, wanted in zip(piece, numbers, strict=True) if wanted]
-    ids = [prompt_ids[row] for row in rows]
-    sampled = iter(generate_rows(student.model, student.tokenizer, ids, uniforms, **options))
-    stops = stop_ids(student.model, student.tokenizer)
-    return [[_response(student.tokenizer, ids, stops) for ids in next(sampled)] if w else [] for w in numbers]
+def _random_streams(seed: int, prompt: str, numbers: Sequence[int], count: int) -> np.ndarray:
+    return np.stack([random_stream(seed, prompt, number, count) for number in numbers])
 
 
-def _redraw_duplicates(student, table, prompt_ids, piece, drawn, seed, options) -> None:
+def _redraw_repeats(drawn: list[list[dict[str, Any]]], draw: Callable) -> None:
     """Replace repeated texts in `drawn` by further draws (numbers not used before), a few times; others stay."""
     used = [len(row) for row in drawn]
-    missing = [_repeats([r["text"] for r in row]) for row in drawn]
+    repeats = {k: _repeats([r["text"] for r in row]) for k, row in enumerate(drawn)}
     for _ in range(DISTINCT_TRIES):
-        if not any(missing):
+        repeats = {k: places for k, places in repeats.items() if places}
+        if not repeats:
             return
-        numbers = [list(range(u, u + len(m))) for u, m in zip(used, missing, strict=True)]
-        for k, more in enumerate(_draw(student, table, prompt_ids, piece, numbers, seed, options)):
-            used[k] += len(more)
-            missing[k] = [at for at, response in zip(missing[k], more, strict=True) if _replace(drawn[k], at, response)]
+        numbers = [range(used[k], used[k] + len(places)) for k, places in repeats.items()]
+        for k, responses in zip(list(repeats), draw(list(repeats), numbers), strict=True):
+            used[k] += len(responses)
+            repeats[k] = [at for at, new in zip(repeats[k], responses, strict=True) if _replace(drawn[k], at, new)]
 
 
 def _replace(row: list[dict[str, Any]], at: int, response: dict[str, Any]) -> bool:
-    """Put a response into its row; whether its text stands elsewhere in the row still."""
+    """Put a response into its row; whether its text still occurs elsewhere in the row."""
     row[at] = response
     return any(other["text"] == response["text"] for k, other in enumerate(row) if k != at)
 
@@ -171,7 +162,7 @@ def _repeats(texts: Sequence[str]) -> list[int]:
     return [k for k, text in enumerate(texts) if text in texts[:k]]
 
 
-def _entry(row: list[dict[str, Any]]) -> dict[str, Any]:
+def _columns(row: list[dict[str, Any]]) -> dict[str, Any]:
     texts = [r["text"] for r in row]
     return {
         "responses": texts,

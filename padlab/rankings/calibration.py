@@ -20,7 +20,7 @@ def calibrate(
         selection_prob: selection probabilities, same shape, >= 0, sum 1 over the last axis; None is allowed for
             alpha = 0.
         alpha: weight of the selection probability, 0 to 1. alpha = 0 gives the raw reward, alpha = 1 log p_sel alone.
-            The released code's alpha weights the likelihood instead: theirs = 1 - ours.
+            The released code's alpha weights the likelihood instead: its alpha = 1 - this alpha.
         match_scale: give log p_sel the mean and standard deviation of the rewards of its prompt first, so that alpha
             weighs two terms of one scale; the method does not. Where log p_sel is the same for all, it says nothing.
 

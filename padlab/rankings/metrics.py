@@ -52,8 +52,8 @@ def kendall_tau(scores: Scores, reference: Scores, mask: Tensor | None = None) -
     >>> kendall_tau([3.0, 1.0, 2.0], [9.0, 7.0, 8.0])
     tensor(1., dtype=torch.float64)
     """
-    ours, theirs, _ = _pair_signs(scores, reference, mask)
-    return (ours * theirs).sum(-1) / (ours.square().sum(-1) * theirs.square().sum(-1)).sqrt()
+    a, b, _ = _pair_signs(scores, reference, mask)
+    return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
 
 
 def top1(scores: Scores, reference: Scores, mask: Tensor | None = None) -> Float[Tensor, "*prompts"]:
@@ -78,8 +78,8 @@ def pairwise_accuracy(scores: Scores, reference: Scores, mask: Tensor | None = N
     >>> pairwise_accuracy([1.0, 1.0, 0.0], [3.0, 2.0, 1.0])
     tensor(0.8333, dtype=torch.float64)
     """
-    ours, theirs, _ = _pair_signs(scores, reference, mask)
-    return ((1 + ours * theirs) / 2 * theirs.abs()).sum(-1) / theirs.abs().sum(-1)
+    signs, wanted, _ = _pair_signs(scores, reference, mask)
+    return ((1 + signs * wanted) / 2 * wanted.abs()).sum(-1) / wanted.abs().sum(-1)
 
 
 def ndcg(scores: Scores, reference: Scores) -> Float[Tensor, "*prompts"]:
@@ -113,13 +113,15 @@ def count_ties(scores: Scores, mask: Tensor | None = None) -> Float[Tensor, "*pr
 
 def _checked(scores: Scores, reference: Scores, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Both lists in float64 on the CPU, and the mask in full."""
-    (scores, mask), (reference, _) = (check_scores(torch.as_tensor(v).double(), mask) for v in (scores, reference))
+    (scores, mask), (reference, _) = (
+        check_scores(torch.as_tensor(v, dtype=torch.float64, device="cpu"), mask) for v in (scores, reference)
+    )
     if scores.shape != reference.shape:
         raise ValueError(
             f"scores have shape {tuple(scores.shape)}, the reference {tuple(reference.shape)}: both must be prompts x n"
         )
     exists = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
-    return scores.cpu(), reference.cpu(), exists.cpu()
+    return scores, reference, exists
 
 
 def _pair_signs(scores: Scores, reference: Scores, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,7 +22,8 @@ from transformers import LlamaForSequenceClassification, T5Config, T5ForConditio
 import padlab
 from padlab.lm import embedded, models
 from padlab.lm.adapters import trainable_copy, with_adapter
-from padlab.lm.models import LanguageModel, load_model, load_pair
+from padlab.lm.loading import load_model, load_pair
+from padlab.lm.models import LanguageModel
 from padlab.lm.presets import PRESETS
 from padlab.lm.pruning import PROBE_TEXTS, block_influence, prune_depth
 from padlab.lm.tiny import tiny_model
@@ -276,7 +277,9 @@ def test_hashes_notice_what_changes(tiny):
 
 
 def test_around_keeps_the_name_and_notes_what_was_done(tiny):
-    found = tiny.student.with_weights("weights", "trained", history=({"loss": 1.0},)).with_weights("more", "", history=())
+    found = tiny.student.with_weights("weights", "trained", history=({"loss": 1.0},)).with_weights(
+        "more", "", history=()
+    )
     assert (found.name, found.source, found.model) == ("tiny student", "tiny; trained", "more")
 
 
@@ -519,3 +522,26 @@ def test_without_an_index_the_message_says_what_else_there_is(cache, monkeypatch
     with pytest.raises(RuntimeError, match=r"(?s)No matching distribution.*local folder.*PADLAB_CACHE.*'tiny'"):
         embedded.embedded_path()
     assert list(cache.iterdir()) == []
+
+
+def test_weights_are_hashed_once_until_they_change(tiny, monkeypatch):
+    """However they change: by the optimizer, through .data, or by being replaced."""
+    network = copy.deepcopy(tiny.student.model)
+    model = LanguageModel(network, tiny.student.tokenizer, "x")
+    calls, whole = [], models._hash_of
+    monkeypatch.setattr(models, "_hash_of", lambda *a: calls.append(1) or whole(*a))
+    first = model.weights_hash()
+    assert [model.describe()["weights"], model.weights_hash()] == [first, first]
+    assert len(calls) == 1
+    weight, seen = network.model.layers[0].mlp.up_proj.weight, {first}
+    for change in ("step", "data", "replace"):
+        with torch.no_grad():
+            if change == "step":
+                weight.add_(1e-3)
+            elif change == "data":
+                weight.data.mul_(1.001)
+            else:
+                network.model.layers[0].mlp.up_proj.weight = torch.nn.Parameter(weight + 1e-3)
+        assert model.weights_hash() not in seen
+        seen.add(model.weights_hash())
+    assert len(calls) == 4

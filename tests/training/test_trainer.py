@@ -628,3 +628,49 @@ def test_several_processes_are_refused(tiny, table, monkeypatch):
     monkeypatch.setattr(PADConfig, "world_size", 2)
     with pytest.raises(ValueError, match="one process on one GPU, not 2 x"):
         PADTrainer(tiny.student, PADConfig("out"), table)
+
+
+# --- a candidates table for evaluate and predict
+
+
+def test_evaluate_takes_a_table_like_the_constructor(tiny, table, tmp_path):
+    def trainer(**more):
+        student = tiny.student.with_weights(copy.deepcopy(tiny.student.model), "")
+        return PADTrainer(student, PADConfig(str(tmp_path), alpha=0.5), table.select(range(4)), **more)
+
+    heldout = table.select(range(4, 8))
+    expected = trainer(eval_dataset=heldout).evaluate()
+    found = trainer().evaluate(heldout)
+    assert found["eval_loss"] == pytest.approx(expected["eval_loss"])
+    assert found["eval_jsd"] == pytest.approx(found["eval_loss"])
+    named = trainer().evaluate({"seen": table.select(range(4)), "new": heldout})
+    assert named["eval_new_loss"] == pytest.approx(found["eval_loss"])
+
+
+def test_predict_gives_both_models_scores(tiny, table, tmp_path):
+    table = add_rewards(table, tiny.student, "student_reward")
+    counts = (4, 2, 3, 4, 4, 4, 4, 4)
+    whole = ("prompt", "response_tokenizer")
+    uneven = [
+        {**{k: row[k] for k in whole}, **{k: row[k][:n] for k in UNEVEN}} for row, n in zip(table, counts, strict=True)
+    ]
+    student = tiny.student.with_weights(copy.deepcopy(tiny.student.model), "")
+    trainer = PADTrainer(student, PADConfig(str(tmp_path), per_device_eval_batch_size=3), table)
+    result = trainer.predict(check_candidates(uneven))
+    for row, ours, theirs in zip(uneven, result.predictions, result.label_ids, strict=True):
+        n = len(row["responses"])
+        assert ours[:n] == pytest.approx([10 * r for r in row["student_reward"]], abs=1e-3)
+        assert theirs[:n] == pytest.approx([10 * r for r in row["teacher_reward"]], abs=1e-3)
+        assert (ours[n:] == -100).all()
+        assert (theirs[n:] == -100).all()
+
+
+UNEVEN = ("responses", "response_ids", "finished", "teacher_reward", "student_reward")
+
+
+def test_dpo_refuses_a_new_table_after_training(tiny, table, tmp_path):
+    student = tiny.student.with_weights(copy.deepcopy(tiny.student.model), "")
+    trainer = PADTrainer(student, PADConfig(str(tmp_path), loss="dpo", max_steps=1), table)
+    trainer.train()
+    with pytest.raises(ValueError, match="pass eval_dataset to the trainer"):
+        trainer.evaluate(table)
