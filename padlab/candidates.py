@@ -29,7 +29,7 @@ PER_RESPONSE = ("response_ids", "finished", "teacher_reward", "student_reward", 
 NUMBERS = ("teacher_reward", "student_reward", "selection_prob")
 
 
-def check_candidates(table: Dataset, needs: Iterable[str] = ()) -> Dataset:
+def check_candidates(table: Dataset, needs: Sequence[str] = ()) -> Dataset:
     """Check a candidates table; returns it unchanged.
 
     Args:
@@ -43,17 +43,14 @@ def check_candidates(table: Dataset, needs: Iterable[str] = ()) -> Dataset:
     >>> check_candidates([{"prompt": "Hi", "responses": ["a", "b"]}]).column_names
     ['prompt', 'responses']
     """
-    table, needs = _as_dataset(table), tuple(needs)
+    table = as_dataset(table)
     missing = [c for c in ("prompt", "responses", *needs) if c not in table.column_names]
     if missing:
         raise ValueError(_missing_message(missing, table.column_names))
     if len(table) == 0:
         raise ValueError("the candidates table has no rows; sample responses for at least one prompt")
     for row, entry in enumerate(table):
-        _check_row(row, entry)
-        for column in needs:
-            if entry[column] is None:
-                raise ValueError(f"row {row}: {column} is not there; score that row again or drop it")
+        _check_row(row, entry, needs)
     return table
 
 
@@ -68,20 +65,17 @@ def to_trl(table: Dataset, by: str = "teacher_reward") -> Dataset:
         Dataset with prompt, chosen, rejected (lists of messages) and chosen_score, rejected_score. Rows whose
         responses all have the same number carry no preference and are left out.
     """
-    table = check_candidates(table, needs=(by,))
     rows = []
-    for entry in table:
-        order = sorted(range(len(entry[by])), key=entry[by].__getitem__)
-        worst, best = order[0], order[-1]
-        if entry[by][best] > entry[by][worst]:
-            picked = {
-                key: [{"role": "assistant", "content": entry["responses"][k]}]
-                for key, k in (("chosen", best), ("rejected", worst))
-            }
-            prompt = [{"role": "user", "content": entry["prompt"]}]
-            scores = {"chosen_score": entry[by][best], "rejected_score": entry[by][worst]}
-            rows.append({"prompt": prompt, **picked, **scores})
-    return _as_dataset(rows)
+    for entry in check_candidates(table, needs=(by,)):
+        values = entry[by]
+        order = sorted(range(len(values)), key=values.__getitem__)
+        row = {"prompt": [{"role": "user", "content": entry["prompt"]}]}
+        for side, k in (("chosen", order[-1]), ("rejected", order[0])):
+            row[side] = [{"role": "assistant", "content": entry["responses"][k]}]
+            row[f"{side}_score"] = values[k]
+        if row["chosen_score"] > row["rejected_score"]:
+            rows.append(row)
+    return as_dataset(rows)
 
 
 def from_trl(table: Dataset) -> Dataset:
@@ -90,17 +84,14 @@ def from_trl(table: Dataset) -> Dataset:
     Raises:
         ValueError: columns are missing, or a conversation has more than one turn.
     """
-    table = _as_dataset(table)
+    table = as_dataset(table)
     if missing := [c for c in ("prompt", "chosen", "rejected") if c not in table.column_names]:
         raise ValueError(f"a preference table needs prompt, chosen, rejected; missing: {missing}")
-    rows = [
-        {
-            "prompt": _last_text(row, entry["prompt"], "user"),
-            "responses": [_last_text(row, entry[c], "assistant") for c in ("chosen", "rejected")],
-        }
-        for row, entry in enumerate(table)
-    ]
-    return check_candidates(_as_dataset(rows))
+    rows = []
+    for row, entry in enumerate(table):
+        responses = [single_turn_text(entry[side], "assistant", f"row {row}") for side in ("chosen", "rejected")]
+        rows.append({"prompt": single_turn_text(entry["prompt"], "user", f"row {row}"), "responses": responses})
+    return check_candidates(rows)
 
 
 def add_columns(table: Dataset, columns: Mapping[str, Sequence[Any]]) -> Dataset:
@@ -112,23 +103,20 @@ def add_columns(table: Dataset, columns: Mapping[str, Sequence[Any]]) -> Dataset
     return table
 
 
-def _as_dataset(table: Any) -> Dataset:
-    from datasets import Dataset, DatasetDict, IterableDataset
+def as_dataset(table: Any) -> Dataset:
+    """A table, or a list or stream of row dicts, as a `datasets.Dataset`.
 
-    if isinstance(table, Dataset):
-        return table
-    if isinstance(table, DatasetDict):
-        raise ValueError(f"this is a DatasetDict; choose one split: {', '.join(map(str, table))}")
-    if isinstance(table, IterableDataset):
-        table = list(table)
-    if isinstance(table, Sequence) and all(isinstance(entry, Mapping) for entry in table):
-        return _from_rows(list(table))
-    raise ValueError(f"a candidates table is a datasets.Dataset or a list of dicts, not {type(table).__name__}")
-
-
-def _from_rows(rows: list[Mapping[str, Any]]) -> Dataset:
+    Raises:
+        ValueError: a DatasetDict, anything else that has no rows, or a row that does not fit (named).
+    """
     from datasets import Dataset
 
+    rows = rows_of(table)
+    if isinstance(rows, Dataset):
+        return rows
+    rows = list(rows)
+    if not all(isinstance(entry, Mapping) for entry in rows):
+        raise ValueError("expected a datasets.Dataset or a list of rows, each a dict")
     try:
         return Dataset.from_list(rows)
     except (ValueError, TypeError) as error:  # Arrow's errors and lone surrogates: find the row that is to blame
@@ -138,6 +126,48 @@ def _from_rows(rows: list[Mapping[str, Any]]) -> Dataset:
             except (ValueError, TypeError):
                 raise ValueError(f"row {row} does not fit into the table: {error}; mend or drop that row") from None
         raise
+
+
+def rows_of(source: Any) -> Iterable[Any]:
+    """What holds the rows, unchanged: a Dataset, an IterableDataset, or a list.
+
+    Raises:
+        ValueError: a DatasetDict (the splits are named), or something that has no rows.
+    """
+    from datasets import Dataset, DatasetDict, IterableDataset
+
+    if isinstance(source, DatasetDict):
+        raise ValueError(f"this is a DatasetDict; choose one split: {', '.join(map(str, source))}")
+    if not isinstance(source, Dataset | IterableDataset | Sequence):
+        raise ValueError(f"expected a datasets.Dataset or a list of rows, got a {type(source).__name__}")
+    return source
+
+
+def single_turn_text(value: Any, role: str, where: str) -> str:
+    r"""A text as it is; of a conversation the one message of that role, a user's with the system message in front.
+
+    Args:
+        value: str, or a list of {"role", "content"}; messages of other roles are ignored.
+        role: "user" or "assistant".
+        where: names the row in errors.
+
+    Raises:
+        ValueError: no such message or several, or content that is not text.
+
+    >>> single_turn_text([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "user", "")
+    'Be brief.\n\nHi'
+    """
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Sequence) or not all(isinstance(m, Mapping) and m.get("role") for m in value):
+        raise ValueError(f"{where}: expected text or a list of messages, found {type(value).__name__}; drop the row")
+    if (count := sum(m["role"] == role for m in value)) != 1:
+        raise ValueError(f"{where}: expected one {role} message (a single turn), found {count}; drop the row")
+    roles = ("system", "user") if role == "user" else (role,)
+    texts = [m.get("content") for m in value if m["role"] in roles]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{where}: message content must be text (no images, no tool calls); drop the row")
+    return "\n\n".join(texts)
 
 
 def _missing_message(missing: list[str], present: list[str]) -> str:
@@ -153,19 +183,22 @@ def _missing_message(missing: list[str], present: list[str]) -> str:
     return f"missing column(s) {', '.join(missing)}; there are {', '.join(present) or 'none'}. {hint}".strip()
 
 
-def _check_row(row: int, entry: Mapping[str, Any]) -> None:
+def _check_row(row: int, entry: Mapping[str, Any], needs: Sequence[str]) -> None:
     responses = entry["responses"]
     if not isinstance(entry["prompt"], str) or not entry["prompt"].strip():
         raise ValueError(f"row {row}: the prompt is empty; drop the row or give it a text")
     if not isinstance(responses, Sequence) or isinstance(responses, str) or not responses:
         raise ValueError(f"row {row}: `responses` must be a list of at least one string")
-    for k, text in enumerate(responses):
-        ids = (entry.get("response_ids") or [None] * len(responses))[k : k + 1]
-        if not isinstance(text, str) or (not text.strip() and not (ids and ids[0])):
-            raise ValueError(f"row {row}, response {k}: empty response; drop it or sample again")
+    for column in needs:
+        if entry[column] is None:
+            raise ValueError(f"row {row}: {column} is not there; score that row again or drop it")
     for column in PER_RESPONSE:
         if entry.get(column) is not None and len(entry[column]) != len(responses):
             raise ValueError(f"row {row}: {column} has {len(entry[column])} entries for {len(responses)} responses")
+    sampled = entry.get("response_ids") or [[]] * len(responses)
+    for k, (text, ids) in enumerate(zip(responses, sampled, strict=True)):
+        if not isinstance(text, str) or not (text.strip() or ids):
+            raise ValueError(f"row {row}, response {k}: empty response; drop it or sample again")
     for column in NUMBERS:
         for k, value in enumerate(entry.get(column) or []):
             if value is None or not math.isfinite(value):
@@ -173,16 +206,3 @@ def _check_row(row: int, entry: Mapping[str, Any]) -> None:
     probabilities = entry.get("selection_prob")
     if probabilities and (min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-4):
         raise ValueError(f"row {row}: selection_prob must be >= 0 and sum to 1, got {probabilities}")
-
-
-def _last_text(row: int, value: Any, role: str) -> str:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, Sequence) or not all(isinstance(m, Mapping) for m in value):
-        raise ValueError(f"row {row}: expected text or a list of messages, found {type(value).__name__}; drop the row")
-    texts = [m.get("content") for m in value if m.get("role") == role]
-    if len(texts) != 1:
-        raise ValueError(f"row {row}: expected exactly one {role} message, found {len(texts)} (single-turn only)")
-    if not isinstance(texts[0], str):
-        raise ValueError(f"row {row}: the {role} message's content is {type(texts[0]).__name__}, no text; drop it")
-    return texts[0]

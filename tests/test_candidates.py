@@ -5,7 +5,7 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from padlab.candidates import add_columns, check_candidates, from_trl, response_count, to_trl
+from padlab.candidates import add_columns, check_candidates, from_trl, to_trl
 
 GOOD = {
     "prompt": "Name a colour.",
@@ -81,7 +81,7 @@ def test_other_shapes_of_table_are_recognised():
     with pytest.raises(ValueError, match="choose one split: train, test"):
         check_candidates(DatasetDict(train=Dataset.from_list([GOOD]), test=Dataset.from_list([GOOD])))
     for wrong in ({"prompt": ["p"]}, 3, "text", ["a", "b"]):
-        with pytest.raises(ValueError, match=r"a candidates table is a datasets.Dataset or a list of dicts"):
+        with pytest.raises(ValueError, match=r"expected a datasets.Dataset or a list of rows"):
             check_candidates(wrong)
     with pytest.raises(ValueError, match="no rows"):
         check_candidates(Dataset.from_dict({"prompt": [], "responses": []}))
@@ -119,15 +119,17 @@ def test_there_and_back():
     talk = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]  # as in UltraFeedback binarized
     row = {"prompt": "p", "chosen": talk, "rejected": [talk[0], {"role": "assistant", "content": "b"}]}
     assert from_trl([row])[0]["responses"] == ["a", "b"]
+    system = [{"role": "system", "content": "Be brief."}, *talk]
+    assert from_trl([{**row, "prompt": system}])[0]["prompt"] == "Be brief.\n\np"
 
 
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({"chosen": [{"role": "assistant", "content": "x"}] * 2}, "row 1: expected exactly one assistant.*found 2"),
-        ({"chosen": [{"role": "user", "content": "x"}]}, "row 1: expected exactly one assistant message, found 0"),
+        ({"chosen": [{"role": "assistant", "content": "x"}] * 2}, "row 1: expected one assistant message.*found 2"),
+        ({"chosen": [{"role": "user", "content": "x"}]}, "row 1: expected one assistant message.*found 0"),
         ({"chosen": None}, "row 1: expected text or a list of messages, found NoneType"),
-        ({"chosen": [{"role": "assistant", "content": None}]}, "row 1: the assistant message's content is NoneType"),
+        ({"chosen": [{"role": "assistant", "content": None}]}, "row 1: message content must be text"),
         ({"chosen": [{"role": "assistant", "content": ""}]}, "row 1, response 0: empty response"),
     ],
 )
@@ -145,8 +147,3 @@ def test_columns_are_added_and_replaced_and_the_input_stays():
     more = add_columns(table, {"teacher_reward": [[-9.0, -9.0, -9.0]], "note": ["x"]})
     assert more[0] == {**GOOD, "teacher_reward": [-9.0, -9.0, -9.0], "note": "x"}
     assert table[0] == GOOD
-
-
-def test_response_count_of_even_and_ragged_tables():
-    assert response_count(check_candidates([GOOD, GOOD])) == 3
-    assert response_count(check_candidates([GOOD, {"prompt": "p", "responses": ["a"]}])) is None
