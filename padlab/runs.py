@@ -11,14 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
+import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
+import padlab
 from padlab.progress import progress
 
 if TYPE_CHECKING:
@@ -51,20 +55,18 @@ def in_shards(
         ValueError: the folder holds this stage under other settings (the difference is named), or a damaged shard.
         RuntimeError: another process works in the folder.
     """
+    starts = range(0, len(items), shard_size)
     if folder is None:
-        pieces = [items[k : k + shard_size] for k in range(0, len(items), shard_size)]
-        return [row for piece in progress(pieces, stage) for row in work(piece)]
-    folder = Path(folder)
-    with lock(folder):
-        record_stage(folder, stage, {**settings, "shard_size": shard_size, "items": len(items)})
-        rows: Rows = []
-        for start in progress(range(0, len(items), shard_size), stage):
-            shard = folder / stage / f"{start // shard_size:05d}.jsonl"
-            piece = items[start : start + shard_size]
+        return [row for start in progress(starts, stage) for row in work(items[start : start + shard_size])]
+    rows: Rows = []
+    recorded = {**settings, "shard_size": shard_size, "items": len(items)}
+    with stage_folder(folder, stage, recorded) as shards:
+        for start in progress(starts, stage):
+            shard, piece = shards / f"{start // shard_size:05d}.jsonl", items[start : start + shard_size]
             if not shard.exists():
                 write_jsonl(shard, work(piece))
             rows += _read_shard(shard, len(piece))
-        return rows
+    return rows
 
 
 def cached_rows(
@@ -95,8 +97,8 @@ def cached_rows(
 
     def work_or_read(piece: Sequence[int]) -> Rows:
         paths = {row: path_of(row) for row in piece}
-        rows = {row: cached for row, path in paths.items() if (cached := _read_cached(path)) is not None}
-        missing = [row for row in piece if row not in rows]
+        rows = {row: _read_cached(path) for row, path in paths.items()}
+        missing = [row for row in piece if rows[row] is None]
         for row, computed in zip(missing, work(missing) if missing else [], strict=True):
             write_json(paths[row], computed)
             rows[row] = computed
@@ -123,7 +125,7 @@ def _read_cached(path: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def stage_folder(folder: str | Path | None, stage: str, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """A folder for a stage's own files: `folder`/`stage`, locked, settings recorded; a temporary one without `folder`."""
+    """`folder`/`stage` for a stage's own files, locked, settings recorded; without `folder` a temporary one."""
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="padlab-") as scratch:
             yield Path(scratch)
@@ -140,24 +142,20 @@ def record_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
         ValueError: the stage was begun (its sub-folder is there) under other settings; says which.
     """
     manifest = read_manifest(folder)
-    now = json.loads(json.dumps(settings, default=str))
-    before = manifest["stages"].get(stage)
-    started = (folder / stage).exists() or stage == "models"
-    if before is None and (folder / stage).is_dir() and any((folder / stage).iterdir()):
+    now, before = json.loads(json.dumps(settings, default=str)), manifest["stages"].get(stage)
+    begun = (folder / stage).exists() or stage == "models"
+    if before is None and any((folder / stage).glob("*")):
         raise ValueError(
-            f"{folder / stage} holds results, but the manifest does not say under which settings; delete it or use "
-            "another folder"
+            f"the manifest does not say under which settings {folder / stage} was made; delete that folder"
         )
-    if before is not None and before != now and started:
-        changed = [
-            f"  {key}: {before.get(key, '(not there)')!r} in the folder, {now.get(key, '(not there)')!r} now"
-            for key in sorted({*before, *now})
-            if before.get(key) != now.get(key)
-        ]
-        raise ValueError(
-            f"{folder} holds stage '{stage}' under other settings:\n" + "\n".join(changed) + "\n"
-            f"Use the same settings to resume, another folder, or delete {folder / stage} to start that stage again."
-        )
+    if begun and before not in (None, now):
+        lines = [f"{folder} holds stage '{stage}' under other settings:"]
+        for key in sorted({*before, *now}):
+            old, new = before.get(key, "(not there)"), now.get(key, "(not there)")
+            if old != new:
+                lines.append(f"  {key}: {old!r} in the folder, {new!r} now")
+        lines.append(f"Use the same settings, another folder, or delete {folder / stage} to start that stage again.")
+        raise ValueError("\n".join(lines))
     manifest["stages"][stage] = now
     write_json(folder / "manifest.json", manifest)
 
@@ -174,19 +172,15 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of padlab and of the packages that decide its numbers."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": sys.version.split()[0]}
-    for name in ("padlab", "torch", "transformers", "peft", "tokenizers", "datasets"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    """Versions of Python, padlab, and the packages that decide its numbers."""
+    packages = ("torch", "transformers", "peft", "tokenizers", "datasets")
+    own = {"python": platform.python_version(), "padlab": padlab.__version__}
+    return {**own, **{name: version(name) for name in packages}}
 
 
 def save_table(table: Dataset, path: str | Path) -> None:
     """A table as JSONL, atomically; the same table always gives the same bytes."""
-    write_jsonl(Path(path), list(table))
+    write_jsonl(Path(path), table)
 
 
 def load_table(path: str | Path) -> Dataset:
@@ -214,18 +208,12 @@ def lock(folder: Path) -> Iterator[None]:
     """Keep a second process out of a run folder while one works in it (released when the process dies)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        opened = open(folder / ".lock", "w")  # noqa: SIM115  (closed below)
+        held = FileLock(folder / ".lock", timeout=0).acquire()
+    except Timeout:
+        raise RuntimeError(f"another process is working in {folder}; wait for it or use another folder") from None
     except OSError as error:
         raise OSError(f"cannot write in {folder}: {error.strerror}; use a folder you can write to") from error
-    with opened as handle:
-        try:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows: no advisory locks, the atomic moves still hold
-            pass
-        except OSError:
-            raise RuntimeError(f"another process is working in {folder}; wait for it or use another folder") from None
+    with held:
         yield
 
 
