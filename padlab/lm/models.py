@@ -140,10 +140,8 @@ def _hash_of(weights: dict[str, torch.Tensor], more: str = "") -> str:
 
 
 def _state_of(weight: torch.Tensor) -> tuple[Any, ...]:
-    """Changes when a weight is replaced, or written to in place: address, torch's write counter, eight of its values.
+    """Changes when a weight is replaced or written to: address, torch's write counter, shape, and the sum of its values.
 
-    The values notice writes through `.data`, which torch does not count.
+    The sum notices writes through `.data`, which torch does not count; it takes a tenth of the time of the hash.
     """
-    flat = weight.detach().flatten()
-    sample = flat[:: max(1, flat.numel() // 8)].tolist()
-    return (weight.data_ptr(), weight._version, tuple(weight.shape), *sample)
+    return (weight.data_ptr(), weight._version, tuple(weight.shape), float(weight.detach().sum()))

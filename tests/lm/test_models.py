@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForSequenceClassification, T5Config, T5ForConditionalGeneration
 
 import padlab
-from padlab.lm import embedded, models
+from padlab.lm import embedded, loading, models
 from padlab.lm.adapters import trainable_copy, with_adapter
 from padlab.lm.loading import load_model, load_pair
 from padlab.lm.models import LanguageModel
@@ -186,7 +186,7 @@ def test_a_gguf_file_is_the_model_it_was_written_from(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("/no/such/folder", r"cannot load /no/such/folder.*neither a local folder nor.*padlab.load_pair\('embedded'\)"),
+        ("/no/such/folder", r"cannot load /no/such/folder.*neither a local folder nor.*padlab.load_pair\('pruned'\)"),
         ("no-one/no-model", r"cannot load no-one/no-model.*the Hub could not be reached or does not have it"),
         ("no-one/no-model@main", "cannot load no-one/no-model"),
         ("/no/such/file.gguf", "no such GGUF file: /no/such/file.gguf"),
@@ -276,7 +276,7 @@ def test_hashes_notice_what_changes(tiny):
     assert LanguageModel(network, tokenizer, "x").template_hash() != tiny.student.template_hash()
 
 
-def test_around_keeps_the_name_and_notes_what_was_done(tiny):
+def test_with_weights_keeps_the_name_and_notes_what_was_done(tiny):
     found = tiny.student.with_weights("weights", "trained", history=({"loss": 1.0},)).with_weights(
         "more", "", history=()
     )
@@ -284,7 +284,7 @@ def test_around_keeps_the_name_and_notes_what_was_done(tiny):
 
 
 def test_presets_say_where_their_settings_come_from():
-    assert {"tiny", "embedded", "classroom", "paper"} <= set(PRESETS)
+    assert {"tiny", "pruned", "classroom", "paper"} <= set(PRESETS)
     for name, preset in PRESETS.items():
         assert preset.name == name
         assert len(preset.settings_from) > 10
@@ -300,10 +300,10 @@ def test_presets_say_where_their_settings_come_from():
 
 def test_a_pruned_preset_makes_its_student_from_the_teacher(tiny, monkeypatch):
     six = LanguageModel(tiny_model(tiny.teacher.tokenizer, 30, seed=3), tiny.teacher.tokenizer, "deep", "deep")
-    monkeypatch.setattr(models, "load_model", lambda spec, **options: six)
-    monkeypatch.setattr(models, "with_judge", lambda model, folder: model)  # the bundled one fits SmolLM2 only
+    monkeypatch.setattr(loading, "load_model", lambda spec, **options: six)
+    monkeypatch.setattr(loading, "with_judge", lambda model, folder: model)  # the bundled one fits SmolLM2 only
     student, teacher = load_pair("pruned")
-    assert teacher is six
+    assert teacher.model is six.model
     assert student.model.config.num_hidden_layers == 28
     assert student.name == "deep, 28 of 30 blocks"
     assert "without blocks [" in student.source
@@ -364,7 +364,7 @@ def test_the_blocks_of_least_influence_leave(deep):
 
 
 def test_a_pruned_model_saves_loads_and_samples(deep, tmp_path):
-    student = models.pruned(deep, 3)
+    student = padlab.prune_blocks(deep, 3)
     student.save(tmp_path)
     assert torch.equal(logits(load_model(tmp_path).model), logits(student.model))
     cached = student.model.generate(IDS, max_new_tokens=4, do_sample=False, use_cache=True, pad_token_id=0)
