@@ -1,10 +1,10 @@
-"""Where the data that padlab brings along lies, in a checkout or in an installed wheel."""
+"""Where the data and notebooks that padlab brings along lie, in a checkout or in an installed wheel."""
 
 from pathlib import Path
 
 
-def bundled(name: str) -> Path:
-    """Path of a file or folder under data/.
+def bundled(name: str, folder: str = "data") -> Path:
+    """Path of a file or folder under data/ (or under notebooks/).
 
     Raises:
         FileNotFoundError: it is not there (a broken installation).
@@ -12,8 +12,8 @@ def bundled(name: str) -> Path:
     >>> bundled("prompts/train.jsonl").name
     'train.jsonl'
     """
-    here = Path(__file__).parent
-    places = (here / "_data" / name, here.parent / "data" / name)
+    package = Path(__file__).parent
+    places = [package / f"_{folder}" / name, package.parent / folder / name]
     for place in places:
         if place.exists():
             return place

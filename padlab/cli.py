@@ -20,18 +20,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import padlab
+from padlab.demo import notebook_folder, run_demo
+from padlab.lm.presets import get_preset
+from padlab.runs import load_table, read_manifest, record_stage, save_table, write_json
 
-SAMPLING = ("temperature", "top_p", "max_new_tokens")
+SAMPLING = ("n", "temperature", "top_p", "max_new_tokens")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; returns the exit status (1: a stage failed with a message, 130: interrupted)."""
     options = parser().parse_args(arguments)
-    if options.command in ("sample", "score", "distill", "evaluate", "doctor", "prepare-judge"):
-        _quiet(options.threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
+        if getattr(options, "threads", None):
+            import torch
+
+            torch.set_num_threads(options.threads)
         return options.run_command(options) or 0
     except KeyboardInterrupt:
         print("\ninterrupted; the same command again goes on from here", file=sys.stderr)
@@ -64,8 +71,9 @@ def parser() -> argparse.ArgumentParser:
     distill = _stage(commands, "distill", _distill, "phase 3: train the student")
     distill.add_argument("--loss", choices=("ppd", "vpd"), help="default: the preset's")
     distill.add_argument("--divergence", choices=("js", "forward_kl", "reverse_kl", "released"), default="js")
-    for flag in ("--alpha", "--beta", "--learning-rate", "--epochs", "--token-kd"):
+    for flag in ("--alpha", "--beta", "--learning-rate", "--token-kd"):
         distill.add_argument(flag, type=float, help="default: the preset's")
+    distill.add_argument("--epochs", type=float, dest="num_train_epochs", help="default: the preset's")
     distill.add_argument("--full", action="store_true", help="train all weights instead of LoRA")
     distill.add_argument("--seed", type=int, default=0)
     evaluate = _stage(commands, "evaluate", _evaluate, "before and after on held-out prompts, with intervals")
@@ -76,15 +84,13 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("model", help="a preset, a Hub id, a local folder or a .gguf file")
     doctor.add_argument("--threads", type=int)
     doctor.set_defaults(run_command=_doctor)
-    judge = _stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions")
-    _models(judge)
+    _models(_stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions"))
     demo = commands.add_parser("demo", help="run a notebook, leave an HTML page")
     demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 01_toy_world.ipynb")
     demo.add_argument("--out", default="demo-out")
     demo.add_argument("--preset", help="other models than the notebook's (quickstart)")
-    demo.set_defaults(run_command=_demo)
-    lab = commands.add_parser("lab", help="JupyterLab on the notebooks")
-    lab.set_defaults(run_command=_lab)
+    demo.set_defaults(run_command=lambda options: run_demo(options.out, options.preset, options.notebook))
+    commands.add_parser("lab", help="JupyterLab on the notebooks").set_defaults(run_command=_lab)
     return top
 
 
@@ -103,84 +109,74 @@ def _models(stage: argparse.ArgumentParser) -> None:
 
 
 def _sample(options) -> None:
-    from padlab.runs import record_stage, save_table
-
-    choice = {k: getattr(options, k) for k in ("preset", "student", "teacher")}
+    choice = {name: getattr(options, name) for name in ("preset", "student", "teacher")}
     student, _ = _load(choice)
     record_stage(options.run, "models", choice)
-    settings = _with_flags(_preset(options.preset).sampling(), options)
-    others = {name: getattr(options, name) for name in ("seed", "distinct", "oversample")}
+    settings = _with_flags(get_preset(options.preset).sampling(), options)
+    settings |= {name: getattr(options, name) for name in ("seed", "distinct", "oversample")}
     prompts = padlab.load_prompts(options.prompts, limit=options.limit)
-    table = padlab.sample_responses(student, prompts, **settings, **others, folder=options.run)
+    table = padlab.sample_responses(student, prompts, **settings, folder=options.run)
     path = options.run / "candidates.jsonl"
-    if not _same_responses(path, table):  # scores that belong to these responses stay
-        save_table(table, path)
+    saved = load_table(path) if path.exists() else None
+    if saved is None or any(saved[name][:] != table[name][:] for name in ("prompt", "response_ids")):
+        save_table(table, path)  # a saved table of the same responses may hold their scores and stays
     print(f"{len(table)} prompts sampled, {sum(table['duplicates'])} repeated responses -> {path}")
 
 
 def _score(options) -> None:
-    from padlab.runs import load_table, save_table
-
     path = options.run / "candidates.jsonl"
     table = load_table(path)
-    _, teacher = _pair(options.run)
+    _, teacher = _load(_model_choice(options.run))
     table = padlab.add_rewards(table, teacher, "teacher_reward", folder=options.run)
     if options.selection != "none":
         table = padlab.add_selection_probs(table, teacher, options.selection, folder=options.run)
-        mass, bias = (sum(table[c]) / len(table) for c in ("option_mass", "position_bias"))
+        mass, bias = (fmean(table[column]) for column in ("option_mass", "position_bias"))
         print(f"option mass {mass:.2f}, P(first) - 1/n = {bias:+.2f}; `padlab doctor` says what that means")
     save_table(table, path)
-    rewards = [r for row in table["teacher_reward"] for r in row]
-    mean = sum(rewards) / len(rewards)
-    print(f"{len(rewards)} responses scored, mean teacher reward {mean:.3f} nats/token -> {path}")
+    rewards = [reward for row in table["teacher_reward"] for reward in row]
+    print(f"{len(rewards)} responses scored, mean teacher reward {fmean(rewards):.3f} nats/token -> {path}")
 
 
 def _distill(options) -> None:
-    from padlab.runs import load_table
-
     table = load_table(options.run / "candidates.jsonl")
-    student, teacher = _pair(options.run)
-    options.num_train_epochs = options.epochs
-    settings = _with_flags(_preset(_model_choice(options.run)["preset"]).training(), options)
+    choice = _model_choice(options.run)
+    student, teacher = _load(choice)
+    settings = _with_flags(get_preset(choice["preset"]).training(), options)
     settings |= {"divergence": options.divergence, "seed": options.seed}
     if options.full:
         settings["peft_config"] = None
     if options.token_kd is None and settings["token_kd"] and not teacher.shares_vocabulary(student):
         print("token-level distillation is left out (token_kd 0): the two models have different vocabularies")
         settings["token_kd"] = 0.0
-    asked = teacher if settings["token_kd"] else None
-    trained = padlab.distill(student, table, teacher=asked, folder=options.run, **settings)
+    settings["teacher"] = teacher if settings["token_kd"] else None
+    trained = padlab.distill(student, table, folder=options.run, **settings)
     _replace_student(options.run, trained)
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     fifth = max(1, len(losses) // 5)
-    first, last = (sum(part) / len(part) for part in (losses[:fifth], losses[-fifth:]))
+    first, last = fmean(losses[:fifth]), fmean(losses[-fifth:])
     print(f"loss {first:.3f} (first fifth of the steps) to {last:.3f} (last fifth) -> {options.run / 'student'}")
 
 
 def _evaluate(options) -> None:
-    from padlab.runs import read_manifest, save_table, write_json
-
     run, stages = options.run, read_manifest(options.run)["stages"]
-    student, teacher = _pair(run)
+    student, teacher = _load(_model_choice(run))
     models = {"before": student, "after": _trained(run, student)}
     prompts = padlab.load_prompts(options.prompts, limit=options.limit)
-    sampling = {name: stages["sample"][name] for name in ("n", *SAMPLING)}
-    target = {name: float(stages["checkpoints"][name]) for name in ("alpha", "beta")}
+    sampling = {**{name: stages["sample"][name] for name in SAMPLING}, "seed": options.seed}
     samples = [
-        padlab.evaluate_samples(model, teacher, prompts, **sampling, seed=options.seed, folder=run / "evaluate" / name)
+        padlab.evaluate_samples(model, teacher, prompts, **sampling, folder=run / "evaluate" / name)
         for name, model in models.items()
     ]
     table = samples[0].table
+    target = {name: float(stages["checkpoints"][name]) for name in ("alpha", "beta")}
     if target["alpha"] > 0:
         method = stages["select"]["method"]
         table = padlab.add_selection_probs(table, teacher, method, folder=run / "evaluate" / "before")
     agreement = [padlab.rank_agreement(model, teacher, table, **target) for model in models.values()]
     save_table(agreement[0].table, run / "heldout.jsonl")
-    print(f"target: alpha {target['alpha']:g}, beta {target['beta']:g}")
-    result = {
-        **_print_comparison(f"the same held-out responses ({len(prompts)} prompts)", *agreement),
-        **_print_comparison(f"fresh samples ({len(prompts)} prompts)", *samples),
-    }
+    print("target: alpha {alpha:g}, beta {beta:g}".format(**target))
+    result = _print_comparison(f"the same held-out responses ({len(prompts)} prompts)", *agreement)
+    result |= _print_comparison(f"fresh samples ({len(prompts)} prompts)", *samples)
     write_json(run / "evaluation.json", result)
     print(f"\n-> {run / 'evaluation.json'}")
 
@@ -188,17 +184,18 @@ def _evaluate(options) -> None:
 def _print_comparison(title: str, before, after) -> dict[str, dict]:
     """Print means before and after with paired differences; the same as plain values."""
     print(f"\n{title}   before   after   difference [95 % interval]")
-    means = [{name: interval.estimate for name, interval in r.intervals().items()} for r in (before, after)]
+    old, new = before.intervals(), after.intervals()
     result = {}
     for name, change in padlab.paired_differences(before, after).items():
-        print(f"  {name:18} {means[0][name]:8.3f} {means[1][name]:8.3f}   {change}")
-        result[name] = {"before": means[0][name], "after": means[1][name], "difference": change._asdict()}
+        means = {"before": old[name].estimate, "after": new[name].estimate}
+        print(f"  {name:18} {means['before']:8.3f} {means['after']:8.3f}   {change}")
+        result[name] = {**means, "difference": change._asdict()}
     return result
 
 
 def _doctor(options) -> None:
     if options.model in padlab.PRESETS:
-        preset = _preset(options.model)
+        preset = get_preset(options.model)
         for model in padlab.load_pair(options.model):
             print(f"{padlab.examine(model, n=preset.n, response_tokens=preset.max_new_tokens, lora=preset.lora)}\n")
     else:
@@ -211,42 +208,22 @@ def _prepare_judge(options) -> None:
     print(f"padlab.with_judge(teacher, {str(options.run / 'judge')!r}) uses the adapter")
 
 
-def _demo(options) -> None:
-    from padlab.demo import run_demo
-
-    run_demo(options.out, options.preset, options.notebook)
-
-
 def _lab(options) -> int:
-    from padlab.demo import notebook_folder
-
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={notebook_folder()}"]
     return subprocess.run(command, check=False).returncode
 
 
-def _preset(name: str):
-    from padlab.lm.presets import get_preset
-
-    return get_preset(name)
-
-
 def _with_flags(defaults: dict, options) -> dict:
     """The preset's settings, with those that were given on the command line."""
-    flags = {name: getattr(options, name, None) for name in defaults}
-    return {name: default if flags[name] is None else flags[name] for name, default in defaults.items()}
+    given = {name: value for name, value in vars(options).items() if name in defaults and value is not None}
+    return {**defaults, **given}
 
 
 def _model_choice(run: Path) -> dict[str, str | None]:
-    from padlab.runs import read_manifest
-
     stages = read_manifest(run)["stages"]
     if "models" not in stages:
         raise ValueError(f"{run} is no run folder yet: start with `padlab sample {run}`")
     return stages["models"]
-
-
-def _pair(run: Path):
-    return _load(_model_choice(run))
 
 
 def _load(choice: dict[str, str | None]):
@@ -255,15 +232,6 @@ def _load(choice: dict[str, str | None]):
     if len(named) == 2:
         return padlab.Pair(**named)
     return padlab.load_pair(choice["preset"])._replace(**named)
-
-
-def _same_responses(path: Path, table) -> bool:
-    from padlab.runs import load_table
-
-    if not path.exists():
-        return False
-    saved = load_table(path)
-    return all(list(saved[name]) == list(table[name]) for name in ("prompt", "response_ids"))
 
 
 def _replace_student(run: Path, trained) -> None:
@@ -284,11 +252,3 @@ def _trained(run: Path, student):
     from padlab.lm.adapters import with_adapter
 
     return student.with_weights(with_adapter(student.model, folder), f"adapter {folder.name}")
-
-
-def _quiet(threads: int | None) -> None:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)

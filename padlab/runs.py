@@ -145,9 +145,7 @@ def record_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
     now, before = json.loads(json.dumps(settings, default=str)), manifest["stages"].get(stage)
     begun = (folder / stage).exists() or stage == "models"
     if before is None and any((folder / stage).glob("*")):
-        raise ValueError(
-            f"the manifest does not say under which settings {folder / stage} was made; delete that folder"
-        )
+        raise ValueError(f"the manifest does not say under which settings {folder / stage} was made; delete it")
     if begun and before not in (None, now):
         lines = [f"{folder} holds stage '{stage}' under other settings:"]
         for key in sorted({*before, *now}):
