@@ -16,8 +16,7 @@ from _measure import bandwidth, block_weights, keep_row, matrix_rate, side_by_si
 
 import padlab
 from padlab.lm import generate
-from padlab.lm.chat import encode_chat
-from padlab.lm.chat import stop_ids
+from padlab.lm.chat import encode_chat, stop_ids
 
 OPTIONS = {"temperature": 0.8, "top_p": 0.95}
 
@@ -44,8 +43,8 @@ def print_profile(model, run) -> None:
     step = model.model.forward
     model.model.forward = lambda *args, **more: labelled("model", step)(*args, **more)
     with (
-        mock.patch.object(generate, "choose", labelled("choosing", generate.choose)),
-        mock.patch.object(generate, "_prefill", labelled("prefill", generate._prefill)),
+        mock.patch.object(generate, "sample_top_p", labelled("choosing", generate.sample_top_p)),
+        mock.patch.object(generate, "prefill", labelled("prefill", generate.prefill)),
         torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
     ):
         start = time.perf_counter()

@@ -1,28 +1,50 @@
-"""Many prompts x n responses at once: prompts are prefilled once, finished rows leave the batch (an eighth at a time).
+"""Sample n responses to many prompts in one batch: prompts are computed once, finished rows leave the batch.
 
-The randomness is handed in (one uniform number per row and step) and turned into a token by inverting the cumulative
-distribution, so what a row draws depends on nothing but its own numbers.
+The random numbers are arguments (one uniform number per row and step), and each is turned into a token by inverting the
+cumulative distribution. So what a row draws depends on its own numbers only, whatever else is in the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from padlab.lm.chat import control_tokens, stop_ids
-from padlab.lm.fast.kv_cache import RoomyLayer, roomy_cache
-from padlab.lm.fast.scoring import NOT_FINITE
+from padlab.lm.fast.kv_cache import PreallocatedLayer, preallocated_cache
+from padlab.lm.fast.scoring import NOT_FINITE, evaluation_mode
 
-FULL = 7 / 8  # finished rows leave the batch when no larger share is alive; each time, the cache is copied
-NUCLEUS_FIRST = (64, 512)  # look for the nucleus among so many top tokens before sorting the whole vocabulary
-PADDING = 0.1  # prompts are prefilled in groups with so much padding per token at most ...
-ENOUGH = 256  # ... or, up to so many tokens, as much padding: less would leave the matrix products idle
+COMPACT_BELOW = 7 / 8  # finished rows leave the batch when at most this share is unfinished (the cache is copied then)
+TOP_TOKENS = 512  # the nucleus is looked for among so many tokens before the whole vocabulary is sorted
+MAX_PADDING = 0.1  # prompts are prefilled in groups of similar length, with so much padding per token at most ...
+SMALL_GROUP = 256  # ... except in groups of fewer tokens, which grow by as much padding: small batches are slow
+
+
+@dataclass
+class _Rows:
+    """The rows still in the batch.
+
+    Args:
+        index: number of each row among all rows.
+        attention_mask: rows x positions so far, 0 at the padding.
+        unfinished: no stop id drawn so far.
+        blank: no visible character drawn so far.
+    """
+
+    index: Int[Tensor, " rows"]
+    attention_mask: Int[Tensor, "rows length"]
+    unfinished: Bool[Tensor, " rows"]
+    blank: Bool[Tensor, " rows"]
+
+    def select(self, rows: Int[Tensor, " kept"]) -> _Rows:
+        """Some of the rows."""
+        return _Rows(self.index[rows], self.attention_mask[rows], self.unfinished[rows], self.blank[rows])
 
 
 @torch.no_grad()
@@ -39,7 +61,7 @@ def generate_rows(
     """Sample responses.
 
     Args:
-        model: causal LM with a cache that can be repeated along the batch.
+        model: causal LM with a cache whose rows can be repeated.
         tokenizer: its tokenizer; control tokens other than the stop ids are never drawn, nor ids beyond its vocabulary,
             nor a stop id before the first visible character.
         prompt_ids: one list per prompt.
@@ -48,53 +70,80 @@ def generate_rows(
 
     Returns:
         per prompt, per response: sampled ids, the stop id included when it was drawn.
+
+    Raises:
+        FloatingPointError: the model gave NaN or infinite logits.
     """
-    was_training = model.training
-    model.eval()
-    order = sorted(range(len(prompt_ids)), key=lambda k: len(prompt_ids[k]))
-    uniforms = [uniforms[k] for k in order]
-    counts = torch.tensor([len(u) for u in uniforms])
-    cache, mask, logits = _prefill(model, [prompt_ids[k] for k in order], max_new_tokens)
-    owner = torch.repeat_interleave(torch.arange(len(counts)), counts).to(logits.device)
-    cache.reorder_cache(owner)
-    mask, logits = mask[owner], logits[owner]
-    draws = torch.from_numpy(np.concatenate(uniforms)).to(logits.device)
+    by_length = sorted(range(len(prompt_ids)), key=lambda k: len(prompt_ids[k]))
+    counts = [len(uniforms[k]) for k in by_length]
+    with evaluation_mode(model):
+        cache, mask, logits = prefill(model, [prompt_ids[k] for k in by_length], max_new_tokens)
+        prompt_of_row = torch.repeat_interleave(torch.tensor(counts)).to(logits.device)
+        cache.reorder_cache(prompt_of_row)
+        draws = torch.from_numpy(np.concatenate([uniforms[k] for k in by_length])).to(logits.device)
+        settings = {"temperature": temperature, "top_p": top_p}
+        drawn = iter(_decode(model, tokenizer, cache, mask[prompt_of_row], logits[prompt_of_row], draws, **settings))
+    responses = {k: [next(drawn) for _ in range(count)] for k, count in zip(by_length, counts, strict=True)}
+    return [responses[k] for k in range(len(prompt_ids))]
+
+
+def _decode(
+    model: Any,
+    tokenizer: Any,
+    cache: Any,
+    mask: Int[Tensor, "rows length"],
+    logits: Float[Tensor, "rows vocabulary"],
+    draws: Float[Tensor, "rows steps"],
+    temperature: float,
+    top_p: float,
+) -> list[list[int]]:
+    """Token by token until every row has drawn a stop id, or all steps are done."""
     stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=logits.device)
-    banned = _banned(tokenizer, logits.shape[-1], stops.tolist())
-    out: list[list[int]] = [[] for _ in range(len(owner))]
-    blank = torch.ones(len(owner), dtype=torch.bool, device=logits.device)
-    alive = torch.arange(len(owner), device=logits.device)
-    live = torch.ones_like(blank)
-    for step in range(max_new_tokens):
+    forbidden = _forbidden_ids(tokenizer, logits.shape[-1], stops.tolist())
+    drawn: list[list[int]] = [[] for _ in draws]
+    index = torch.arange(len(draws), device=logits.device)
+    rows = _Rows(index, mask, torch.ones_like(index, dtype=torch.bool), torch.ones_like(index, dtype=torch.bool))
+    for step in range(draws.shape[1]):
         if torch.isnan(logits.sum()):
             raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
-        logits[:, banned] = -torch.inf
-        logits[blank.nonzero(), stops] = -torch.inf
-        token = choose(logits / temperature, top_p, draws[alive, step])
-        for row, value, on in zip(alive.tolist(), token.tolist(), live.tolist(), strict=True):
-            if on:
-                out[row].append(value)
-        for row in blank.nonzero().squeeze(-1).tolist():
-            blank[row] = not tokenizer.decode([int(token[row])]).strip()
-        live &= ~torch.isin(token, stops)
-        if step + 1 == max_new_tokens or not bool(live.any()):
+        logits[:, forbidden] = -torch.inf
+        logits[rows.blank.nonzero(), stops] = -torch.inf
+        tokens = sample_top_p(logits / temperature, top_p, draws[rows.index, step])
+        for row, token, unfinished in zip(rows.index.tolist(), tokens.tolist(), rows.unfinished.tolist(), strict=True):
+            if unfinished:
+                drawn[row].append(token)
+        for k in rows.blank.nonzero().squeeze(-1).tolist():
+            rows.blank[k] = not tokenizer.decode([int(tokens[k])]).strip()
+        rows.unfinished &= ~torch.isin(tokens, stops)
+        if step + 1 == draws.shape[1] or not bool(rows.unfinished.any()):
             break
-        if int(live.sum()) <= FULL * len(live):
-            going = live.nonzero().squeeze(-1)
-            cache.reorder_cache(going)
-            alive, mask, token, blank, live = (x[going] for x in (alive, mask, token, blank, live))
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        logits = model(
-            input_ids=token[:, None], attention_mask=mask, position_ids=mask.sum(1, keepdim=True) - 1,
-            past_key_values=cache, use_cache=True,
-        ).logits[:, -1].float()  # fmt: skip
-    model.train(was_training)
-    edges = [0, *counts.cumsum(0).tolist()]
-    found = dict(zip(order, (out[a:b] for a, b in pairwise(edges)), strict=True))
-    return [found[k] for k in range(len(order))]
+        if int(rows.unfinished.sum()) <= COMPACT_BELOW * len(tokens):
+            kept = rows.unfinished.nonzero().squeeze(-1)
+            cache.reorder_cache(kept)
+            rows, tokens = rows.select(kept), tokens[kept]
+        rows.attention_mask = pad(rows.attention_mask, (0, 1), value=1)
+        logits = _next_logits(model, tokens, rows.attention_mask, cache)
+    return drawn
 
 
-def choose(logits: Float[Tensor, "rows vocabulary"], top_p: float, uniform: Float[Tensor, " rows"]) -> Tensor:
+def _next_logits(model: Any, tokens: Tensor, mask: Tensor, cache: Any) -> Float[Tensor, "rows vocabulary"]:
+    """Logits after one more token per row."""
+    positions = mask.sum(1, keepdim=True) - 1
+    output = model(
+        input_ids=tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+    )
+    return output.logits[:, -1].float()
+
+
+def _forbidden_ids(tokenizer: Any, vocabulary: int, stops: Sequence[int]) -> Int[Tensor, " ids"]:
+    """Control tokens except the stop ids, and ids that the tokenizer does not know (padded embeddings)."""
+    control = [i for i in control_tokens(tokenizer).values() if i not in stops and i < vocabulary]
+    return torch.tensor([*control, *range(len(tokenizer), vocabulary)], dtype=torch.long)
+
+
+def sample_top_p(
+    logits: Float[Tensor, "rows vocabulary"], top_p: float, uniform: Float[Tensor, " rows"]
+) -> Int[Tensor, " rows"]:
     """One token per row from the nucleus, by inverting the cumulative distribution in vocabulary order.
 
     Args:
@@ -102,91 +151,78 @@ def choose(logits: Float[Tensor, "rows vocabulary"], top_p: float, uniform: Floa
         top_p: the smallest set of most likely tokens with at least this mass is kept (its last token included).
         uniform: in [0, 1), float64.
 
-    >>> choose(torch.tensor([[0.0, 9.0, 0.0]]), 0.9, torch.tensor([0.5], dtype=torch.float64)).tolist()
+    >>> sample_top_p(torch.tensor([[0.0, 9.0, 0.0]]), 0.9, torch.tensor([0.5], dtype=torch.float64)).tolist()
     [1]
     """
-    probabilities = torch.softmax(logits.float(), dim=-1)
+    probs = torch.softmax(logits.float(), dim=-1)
     if top_p >= 1:
-        return _invert(probabilities, uniform)
-    token = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-    left = torch.arange(len(logits), device=logits.device)
-    for width in (*NUCLEUS_FIRST, logits.shape[-1]):
-        if width < logits.shape[-1]:
-            top, index = probabilities.topk(width)
-            within = top.sum(-1) >= top_p
-        else:
-            top, index = probabilities.sort(dim=-1, descending=True, stable=True)
-            within = torch.ones_like(left, dtype=torch.bool)
-        token[left[within]] = _from_nucleus(top[within], index[within], top_p, uniform[left[within]])
-        left, probabilities = left[~within], probabilities[~within]
-        if not len(left):
-            break
-    return token
+        return _inverse_cdf(probs, uniform)
+    top_probs, top_ids = probs.topk(min(TOP_TOKENS, probs.shape[-1]))
+    tokens = _from_nucleus(top_probs, top_ids, top_p, uniform)
+    larger = top_probs.sum(-1) < top_p  # rows whose nucleus has more tokens
+    if bool(larger.any()):
+        sorted_probs, sorted_ids = probs[larger].sort(dim=-1, descending=True, stable=True)
+        tokens[larger] = _from_nucleus(sorted_probs, sorted_ids, top_p, uniform[larger])
+    return tokens
 
 
-def _from_nucleus(top: Tensor, index: Tensor, top_p: float, uniform: Tensor) -> Tensor:
-    before = top.double().cumsum(-1) - top
-    kept = torch.where(before < top_p, top, 0)
-    index, order = index.sort(-1)
-    return index.gather(-1, _invert(kept.gather(-1, order), uniform)[:, None]).squeeze(-1)
+def _from_nucleus(top_probs: Tensor, top_ids: Tensor, top_p: float, uniform: Tensor) -> Int[Tensor, " rows"]:
+    """A token from the smallest set of most likely tokens with mass top_p; probabilities in descending order."""
+    mass_before = top_probs.double().cumsum(-1) - top_probs
+    kept = torch.where(mass_before < top_p, top_probs, 0)
+    ids, order = top_ids.sort(-1)
+    return ids.gather(-1, _inverse_cdf(kept.gather(-1, order), uniform)[:, None]).squeeze(-1)
 
 
-def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
-    total = weights.double().cumsum(-1)
-    found = torch.searchsorted(total, (uniform * total[:, -1])[:, None], right=True).squeeze(-1)
-    return found.clamp(max=weights.shape[-1] - 1)
+def _inverse_cdf(weights: Float[Tensor, "rows tokens"], uniform: Tensor) -> Int[Tensor, " rows"]:
+    """The first token whose cumulative weight exceeds `uniform` times the total weight."""
+    cumulative = weights.double().cumsum(-1)
+    tokens = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).squeeze(-1)
+    return tokens.clamp(max=weights.shape[-1] - 1)
 
 
-def _prefill(model: Any, prompt_ids: Sequence[Sequence[int]], room: int) -> tuple[Any, Tensor, Tensor]:
-    """Prompts, shortest first, through the model once: (cache, attention mask, logits of the next token)."""
+def prefill(model: Any, prompt_ids: Sequence[Sequence[int]], new_tokens: int) -> tuple[Any, Tensor, Tensor]:
+    """Prompts, shortest first, through the model: (cache, attention mask, logits of the next token)."""
     longest = len(prompt_ids[-1])
-    cache = roomy_cache(model.config, longest + room)
-    joins = bool(cache.layers) and all(isinstance(layer, RoomyLayer) for layer in cache.layers)
+    cache = preallocated_cache(model.config, longest + new_tokens)
+    can_append = bool(cache.layers) and all(isinstance(layer, PreallocatedLayer) for layer in cache.layers)
+    if not can_append:
+        return cache, *_prefill_left_padded(model, prompt_ids, cache)
     masks, logits = [], []
-    for group in alike(prompt_ids) if joins else [prompt_ids]:
-        part = roomy_cache(model.config, longest + room) if joins else cache
-        mask, last = _left_padded(model, group, part)
-        masks.append(torch.nn.functional.pad(mask, (longest - mask.shape[1], 0)))
-        logits.append(last)
-        if joins:
-            for layer, more in zip(cache.layers, part.layers, strict=True):
-                layer.append_rows(more)
+    for group in group_by_length(prompt_ids):
+        group_cache = preallocated_cache(model.config, longest + new_tokens)
+        mask, last_logits = _prefill_left_padded(model, group, group_cache)
+        masks.append(pad(mask, (longest - mask.shape[1], 0)))
+        logits.append(last_logits)
+        for layer, group_layer in zip(cache.layers, group_cache.layers, strict=True):
+            layer.append_rows(group_layer)
     return cache, torch.cat(masks), torch.cat(logits)
 
 
-def alike(prompt_ids: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
-    """Prompts, shortest first, in groups that need little padding; small groups are let grow, as far as that is cheap.
+def group_by_length(prompt_ids: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
+    """Prompts, shortest first, in groups that need little padding.
 
-    >>> [len(group) for group in alike([[1] * 50] * 8 + [[1] * 200] * 2 + [[1] * 2000])]
+    >>> [len(group) for group in group_by_length([[1] * 50] * 8 + [[1] * 200] * 2 + [[1] * 2000])]
     [8, 2, 1]
     """
     groups: list[list[Sequence[int]]] = [[]]
     for ids in prompt_ids:
-        real = sum(map(len, groups[-1]))
-        padding = len(ids) * len(groups[-1]) - real
-        if padding > ENOUGH or (real >= ENOUGH and padding > PADDING * (real + len(ids))):
+        tokens = sum(map(len, groups[-1]))
+        padding = len(ids) * len(groups[-1]) - tokens
+        if padding > SMALL_GROUP or (tokens >= SMALL_GROUP and padding > MAX_PADDING * (tokens + len(ids))):
             groups.append([])
         groups[-1].append(ids)
     return groups
 
 
-def _left_padded(model: Any, prompt_ids: Sequence[Sequence[int]], cache: Any) -> tuple[Tensor, Tensor]:
+def _prefill_left_padded(model: Any, prompt_ids: Sequence[Sequence[int]], cache: Any) -> tuple[Tensor, Tensor]:
     """Prompts as one batch into the cache: (attention mask, logits of the next token)."""
     length = max(map(len, prompt_ids))
-    input_ids = torch.zeros(len(prompt_ids), length, dtype=torch.long)
-    mask = torch.zeros_like(input_ids)
-    for row, ids in enumerate(prompt_ids):
-        input_ids[row, length - len(ids) :] = torch.tensor(ids)
-        mask[row, length - len(ids) :] = 1
-    input_ids, mask = input_ids.to(model.device), mask.to(model.device)
+    input_ids = torch.tensor([[0] * (length - len(ids)) + list(ids) for ids in prompt_ids], device=model.device)
+    mask = torch.tensor([[0] * (length - len(ids)) + [1] * len(ids) for ids in prompt_ids], device=model.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     output = model(
         input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
         logits_to_keep=1,
     )  # fmt: skip
     return mask, output.logits[:, -1].float()
-
-
-def _banned(tokenizer: Any, vocabulary: int, stops: list[int]) -> Tensor:
-    control = [i for i in control_tokens(tokenizer).values() if i not in stops and i < vocabulary]
-    return torch.tensor([*control, *range(len(tokenizer), vocabulary)], dtype=torch.long)

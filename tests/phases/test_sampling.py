@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Lfm2Config
 
 from padlab.lm import generate
 from padlab.lm.chat import control_tokens, encode_chat, stop_ids
-from padlab.lm.generate import choose
+from padlab.lm.generate import sample_top_p
 from padlab.lm.models import LanguageModel
 from padlab.phases import sampling
 from padlab.phases.sampling import pick_diverse, random_stream, sample_responses
@@ -120,9 +120,9 @@ def test_logits_that_are_not_finite_are_refused(tiny):
 def test_prefilling_in_groups_of_like_length_changes_nothing(tiny, monkeypatch):
     prompts = ["Name a colour.", "Why? " * 40, "Hi", "Tell me a story about a bird. " * 12, "Count to three."]
     together = sample_responses(tiny.student, prompts, n=2, max_new_tokens=6)["response_ids"]
-    monkeypatch.setattr(generate, "ENOUGH", 1)
+    monkeypatch.setattr(generate, "SMALL_GROUP", 1)
     lengths = sorted((encode_chat(tiny.student.tokenizer, text) for text in prompts), key=len)
-    assert len(generate.alike(lengths)) > 2
+    assert len(generate.group_by_length(lengths)) > 2
     assert sample_responses(tiny.student, prompts, n=2, max_new_tokens=6)["response_ids"] == together
 
 
@@ -208,37 +208,37 @@ GRID = 4000
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 60), st.floats(0.05, 1.0), st.floats(0.2, 5.0))
-def test_choose_inverts_the_exact_nucleus(seed, vocabulary, top_p, temperature):
+def test_sample_top_p_inverts_the_exact_nucleus(seed, vocabulary, top_p, temperature):
     """A grid of uniforms: the share of grid points at each token is its probability, up to one point."""
     logits = np.random.default_rng(seed).normal(size=vocabulary) / temperature
     grid = (torch.arange(GRID, dtype=torch.float64) + 0.5) / GRID
     rows = torch.tensor(logits, dtype=torch.float32).expand(GRID, -1)
-    counts = torch.bincount(choose(rows, top_p, grid), minlength=vocabulary).numpy()
+    counts = torch.bincount(sample_top_p(rows, top_p, grid), minlength=vocabulary).numpy()
     assert np.abs(counts / GRID - nucleus(rows[0].double().numpy(), top_p)).max() <= 1.5 / GRID
 
 
 @pytest.mark.parametrize("top_p", [0.3, 0.9, 0.999, 1.0])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 6.0])
-def test_choose_on_a_large_vocabulary(top_p, scale):
-    """More tokens than NUCLEUS_FIRST looks at, flat and peaked."""
+def test_sample_top_p_on_a_large_vocabulary(top_p, scale):
+    """More tokens than TOP_TOKENS, flat and peaked."""
     logits = torch.tensor(np.random.default_rng(5).normal(size=2000) * scale, dtype=torch.float32)
     grid = (torch.arange(6_000, dtype=torch.float64) + 0.5) / 6_000
-    found = torch.cat([choose(logits.expand(len(part), -1), top_p, part) for part in grid.split(2000)])
+    found = torch.cat([sample_top_p(logits.expand(len(part), -1), top_p, part) for part in grid.split(2000)])
     expected = nucleus(logits.double().numpy(), top_p)
     assert np.abs(torch.bincount(found, minlength=2000).numpy() / 6_000 - expected).max() <= 2.5 / 6_000
 
 
-def test_rows_of_choose_do_not_touch_each_other():
+def test_rows_of_sample_top_p_do_not_depend_on_each_other():
     logits = torch.randn(50, 900, generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 8, 50)[:, None]
     uniform = torch.rand(50, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    alone = [int(choose(logits[k : k + 1], 0.9, uniform[k : k + 1])) for k in range(50)]
-    assert choose(logits, 0.9, uniform).tolist() == alone
+    alone = [int(sample_top_p(logits[k : k + 1], 0.9, uniform[k : k + 1])) for k in range(50)]
+    assert sample_top_p(logits, 0.9, uniform).tolist() == alone
 
 
 def test_the_ends_of_the_unit_interval():
     logits = torch.tensor([[-math.inf, 1.0, 0.0, -math.inf]]).expand(2, -1)
     ends = torch.tensor([0.0, np.nextafter(1.0, 0.0)], dtype=torch.float64)
-    assert choose(logits, 1.0, ends).tolist() == choose(logits, 0.999, ends).tolist() == [1, 2]
+    assert sample_top_p(logits, 1.0, ends).tolist() == sample_top_p(logits, 0.999, ends).tolist() == [1, 2]
 
 
 def test_low_temperature_is_greedy_and_high_temperature_uniform(tiny):
@@ -435,7 +435,9 @@ def test_killed_at_random_points_gives_the_unbroken_bytes(killer, tmp_path, extr
 
 def test_the_killed_process_draws_what_this_one_draws(killer, sampled, tmp_path):
     text = (
-        SAMPLE.replace("FOLDER", "None").replace("OUT", repr(str(tmp_path / "there.jsonl"))).replace("EXTRA", "oversample=4")
+        SAMPLE.replace("FOLDER", "None")
+        .replace("OUT", repr(str(tmp_path / "there.jsonl")))
+        .replace("EXTRA", "oversample=4")
     )
     assert killer.run(text)[0] == 0
     assert (tmp_path / "there.jsonl").read_bytes() == saved(sampled, tmp_path / "here.jsonl")

@@ -1,4 +1,4 @@
-"""A key-value cache with room for what is coming: a step writes one column instead of copying all that went before."""
+"""A KV cache with preallocated memory: a decoding step writes one position instead of copying all earlier ones."""
 
 from __future__ import annotations
 
@@ -10,73 +10,68 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 
-class RoomyLayer(DynamicLayer):
-    """A layer's keys and values inside buffers of a given length (batch x heads x room x width).
+class PreallocatedLayer(DynamicLayer):
+    """One layer's keys and values: the first positions of buffers (rows x heads x capacity x width).
 
     Args:
-        room: positions the buffers hold; beyond that they are doubled.
+        capacity: positions that the buffers hold, and no more.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, capacity: int) -> None:
         super().__init__()
-        self.room = room
-        self.buffers: tuple[Tensor, Tensor] | None = None
+        self.capacity = capacity
+        self.buffers: list[Tensor] = []  # of the keys and of the values
         self.length = 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write new positions; returns views on all positions so far."""
+        """Write new positions; returns views of the keys and values of all positions so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        end = self.length + key_states.shape[-2]
-        if self.buffers is None or end > self.buffers[0].shape[-2]:
-            self.room = max(end, self.room if self.buffers is None else 2 * self.room)
-            grown = tuple(new.new_empty(*new.shape[:2], self.room, new.shape[-1]) for new in (key_states, value_states))
-            for old, new in zip(self.buffers or (), grown, strict=False):
-                new[:, :, : self.length] = old[:, :, : self.length]
-            self.buffers = grown
-        for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[:, :, self.length : end] = new
-        self.length = end
-        return self._show()
+            self.buffers = [self._empty(states, len(states)) for states in (key_states, value_states)]
+        start, self.length = self.length, self.length + key_states.shape[-2]
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start : self.length] = states
+        return self._update_views()
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep (or repeat) rows of the batch."""
-        chosen = []
-        for buffer in self.buffers or ():
-            kept = buffer.new_empty(len(indices), *buffer.shape[1:])
-            kept[:, :, : self.length] = buffer[indices, :, : self.length]
-            chosen.append(kept)
-        self.buffers = tuple(chosen)
-        self._show()
+        selected = [self._empty(buffer, len(indices)) for buffer in self.buffers]
+        for new, buffer in zip(selected, self.buffers, strict=True):
+            new[:, :, : self.length] = buffer[indices, :, : self.length]
+        self.buffers = selected
+        self._update_views()
 
-    reorder_cache = batch_select_indices  # every kind of layer has it, and it repeats rows as well
+    reorder_cache = batch_select_indices  # every kind of layer has this method, and it repeats rows as well
 
-    def append_rows(self, other: RoomyLayer) -> None:
-        """Put another layer's rows below; the shorter of the two is moved right, with zeros before it, to be masked."""
-        if self.buffers is not None:
+    def append_rows(self, other: PreallocatedLayer) -> None:
+        """Add another layer's rows; the shorter layer is shifted right, and the zeros before it must be masked."""
+        if not self.is_initialized:
+            self.lazy_initialization(*other.buffers)
+            self.buffers, self.length = other.buffers, other.length
+        else:
             length = max(self.length, other.length)
             pairs = zip(self.buffers, other.buffers, strict=True)
-            self.buffers = tuple(torch.cat([self._moved(a, length), other._moved(b, length)]) for a, b in pairs)
+            self.buffers = [torch.cat([self._shifted(a, length), other._shifted(b, length)]) for a, b in pairs]
             self.length = length
-        else:
-            self.buffers, self.length = other.buffers, other.length
-            self.lazy_initialization(*other.buffers)
-        self._show()
+        self._update_views()
 
-    def _moved(self, buffer: Tensor, length: int) -> Tensor:
+    def _shifted(self, buffer: Tensor, length: int) -> Tensor:
         if length == self.length:
             return buffer
-        moved = torch.zeros_like(buffer)
-        moved[:, :, length - self.length : length] = buffer[:, :, : self.length]
-        return moved
+        shifted = torch.zeros_like(buffer)
+        shifted[:, :, length - self.length : length] = buffer[:, :, : self.length]
+        return shifted
 
-    def _show(self) -> tuple[Tensor, Tensor]:
+    def _empty(self, states: Tensor, rows: int) -> Tensor:
+        return states.new_empty(rows, states.shape[1], self.capacity, states.shape[-1])
+
+    def _update_views(self) -> tuple[Tensor, Tensor]:
         self.keys, self.values = (buffer[:, :, : self.length] for buffer in self.buffers)
         return self.keys, self.values
 
 
-def roomy_cache(config: Any, room: int) -> DynamicCache:
-    """A model's cache; layers that look back without limit get buffers of `room` positions."""
+def preallocated_cache(config: Any, capacity: int) -> DynamicCache:
+    """A model's cache for `capacity` positions; layers with a sliding window or other states stay as they are."""
     cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
