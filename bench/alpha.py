@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import torch
 from _measure import machine
 from datasets import Dataset
@@ -82,19 +83,29 @@ def judged_file(teacher: padlab.LanguageModel, path: Path, count: int, cut: int)
     return rows
 
 
+def one_order(votes: list[list[float]]) -> list[float]:
+    """Selection probabilities of one prompt from one order of each pair only, the one in which the table lists them.
+
+    The released code asks each pair once, in one order. votes[i][j] = P(choose i) when i stands first.
+    """
+    first_wins, n = np.array(votes), len(votes)
+    beats = np.triu(first_wins, 1) + np.tril(1 - first_wins.T, -1)
+    return (2 / n * beats.sum(1) / (n - 1)).round(12).tolist()
+
+
 def print_sweeps(table: Dataset, folder: Path) -> None:
     """Every variant's curve, and whether an inner alpha is better than both ends."""
-    for debias in (True, False):
+    asked_once = [one_order(votes) for votes in table["selection_votes"]]
+    once = table.remove_columns("selection_prob").add_column("selection_prob", asked_once)
+    for orders, candidates in (("both orders", table), ("one order", once)):
         for match_scale in (False, True):
-            sweep = padlab.alpha_sweep(table, "truth", debias=debias, match_scale=match_scale)
-            print(
-                f"\n{'both orders' if debias else 'one order'}, {'match_scale' if match_scale else 'as in the method'}"
-            )
+            sweep = padlab.alpha_sweep(candidates, "truth", match_scale=match_scale)
+            print(f"\n{orders}, {'match_scale' if match_scale else 'as in the method'}")
             print(sweep)
             for metric in sweep.per_prompt:
                 gains = ", ".join(f"over alpha {end:g}: {sweep.gain(metric, over=end)}" for end in (0.0, 1.0))
                 print(f"{metric}: best at {sweep.best(metric):g}; chosen on other prompts, gain {gains}")
-            if debias:
+            if candidates is table:
                 estimate, low, high, _ = zip(*sweep.intervals(), strict=True)
                 figure = plot_alpha_curve(sweep.alphas, estimate, low, high)
                 figure.savefig(folder / f"alpha{'-match_scale' if match_scale else ''}.png")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -68,33 +68,25 @@ class AlphaSweep:
         return mean_interval(gains)
 
     def __str__(self) -> str:
-        lines = ["alpha  " + "".join(f"{m:28}" for m in self.per_prompt)]
-        columns = [self.intervals(m) for m in self.per_prompt]
-        rows = zip(self.alphas, zip(*columns, strict=True), strict=True)
-        return "\n".join(
-            [*lines, *(f"{a:5.2f}  " + "".join(f"{interval!s:28}" for interval in intervals) for a, intervals in rows)]
-        )
+        lines = ["alpha  " + "".join(f"{metric:28}" for metric in self.per_prompt)]
+        columns = [self.intervals(metric) for metric in self.per_prompt]
+        for alpha, *intervals in zip(self.alphas, *columns, strict=True):
+            lines.append(f"{alpha:5.2f}  " + "".join(f"{interval!s:28}" for interval in intervals))
+        return "\n".join(lines)
 
     __repr__ = __str__
 
 
 def alpha_sweep(
-    candidates: Dataset,
-    reference: str | Sequence[Sequence[float]],
-    *,
-    alphas: Sequence[float] | None = None,
-    match_scale: bool = False,
-    debias: bool = True,
+    candidates: Dataset, reference: str, *, alphas: Sequence[float] | None = None, match_scale: bool = False
 ) -> AlphaSweep:
     """Agreement of the calibrated reward with a reference ranking, along alpha.
 
     Args:
-        candidates: table with `teacher_reward` and `selection_prob` (and `selection_votes` for debias=False).
-        reference: name of a column with n numbers per row, or those numbers; higher is better, ties allowed.
+        candidates: table with `teacher_reward`, `selection_prob` and the reference.
+        reference: name of a column with n numbers per row; higher is better, ties allowed.
         alphas: values from 0 to 1, rising; default 0, 0.1, ..., 1.
         match_scale: as in `padlab.calibrate`.
-        debias: False takes the answers to one order of each pair only (as the released code does), from pairwise
-            `selection_votes`, instead of averaging both.
 
     Returns:
         AlphaSweep with kendall_tau, top1 and ndcg per prompt, see `padlab.rankings.metrics`; NaN where undefined.
@@ -105,17 +97,17 @@ def alpha_sweep(
     alphas = tuple(float(a) for a in (np.linspace(0, 1, 11) if alphas is None else alphas))
     if not alphas or min(alphas) < 0 or max(alphas) > 1 or (np.diff(alphas) <= 0).any():
         raise ValueError(f"alphas must rise within [0, 1], got {alphas}")
-    needs = ["teacher_reward", "selection_prob", *([] if debias else ["selection_votes"])]
-    table = check_candidates(candidates, [*needs, *([reference] if isinstance(reference, str) else [])])
-    values: dict[str, list[list[float]]] = {metric: [[] for _ in alphas] for metric in METRICS}
-    for entry, truth in zip(table, _reference_rows(table, reference), strict=True):
-        p_sel = entry["selection_prob"] if debias else one_order(entry["selection_votes"])
-        reward = torch.tensor(entry["teacher_reward"]).double()
+    table = check_candidates(candidates, ("teacher_reward", "selection_prob", reference))
+    values = {metric: np.empty((len(alphas), len(table))) for metric in METRICS}
+    for row, entry in enumerate(table):
+        reward, truth = torch.tensor(entry["teacher_reward"]).double(), np.asarray(entry[reference], float)
+        if truth.shape != reward.shape or not np.isfinite(truth).all():
+            raise ValueError(f"row {row}: {reference} needs {len(reward)} finite numbers, got {truth}; drop that row")
         for k, alpha in enumerate(alphas):
-            scores = calibrate(reward, p_sel, alpha, match_scale=match_scale)
-            for metric, value in ranking_metrics(scores.tolist(), truth).items():
-                values[metric][k].append(value)
-    return AlphaSweep(alphas, {metric: np.array(rows) for metric, rows in values.items()})
+            scores = calibrate(reward, entry["selection_prob"], alpha, match_scale=match_scale)
+            for metric, value in ranking_metrics(scores.tolist(), truth.tolist()).items():
+                values[metric][k, row] = value
+    return AlphaSweep(alphas, values)
 
 
 def ranking_metrics(scores: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
@@ -125,32 +117,3 @@ def ranking_metrics(scores: Sequence[float], reference: Sequence[float]) -> dict
     {'kendall_tau': 1.0, 'top1': 1.0, 'ndcg': 1.0}
     """
     return {name: float(metric(scores, reference)) for name, metric in METRICS.items()}
-
-
-def one_order(votes: Sequence[Sequence[float]]) -> list[float]:
-    """Selection probabilities from one order of each pair only, the one in which the table lists them.
-
-    Args:
-        votes: pairwise `selection_votes` of one prompt: entry i, j = P(choose i) when i stands first.
-
-    >>> one_order([[0.5, 0.9], [0.9, 0.5]])
-    [0.9, 0.1]
-    """
-    first_wins = np.asarray(votes, float)
-    n = len(first_wins)
-    if n == 1:
-        return [1.0]
-    if not np.allclose(np.diag(first_wins), 0.5):
-        raise ValueError("selection_votes are not pairwise ones (diagonal 0.5): ask again with method='pairwise'")
-    beats = np.triu(first_wins, 1) + np.tril(1 - first_wins.T, -1)
-    return [round(float(p), 12) for p in 2 / n * beats.sum(1) / (n - 1)]
-
-
-def _reference_rows(table: Dataset, reference: str | Sequence[Sequence[float]]) -> list[list[float]]:
-    rows: list[Any] = list(table[reference]) if isinstance(reference, str) else [list(r) for r in reference]
-    if len(rows) != len(table):
-        raise ValueError(f"reference has {len(rows)} rows for {len(table)} prompts")
-    for row, (values, responses) in enumerate(zip(rows, table["responses"], strict=True)):
-        if len(values) != len(responses) or not np.isfinite(np.asarray(values, float)).all():
-            raise ValueError(f"row {row}: reference needs {len(responses)} finite numbers, got {values}; drop that row")
-    return rows

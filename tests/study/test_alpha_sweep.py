@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import padlab
-from padlab.study.alpha_sweep import alpha_sweep, one_order, ranking_metrics
+from padlab.study.alpha_sweep import alpha_sweep, ranking_metrics
 
 
 def by_hand(score, reference):
@@ -80,7 +80,7 @@ def test_choosing_on_noise_gains_nothing():
     table, lucky, honest = world(prompts=40, noise=(1, 1)), [], []
     for seed in range(30):
         reference = np.random.default_rng(100 + seed).normal(size=(40, 4)).tolist()
-        sweep = alpha_sweep(table, reference)
+        sweep = alpha_sweep(table.add_column("random", reference), "random")
         means = np.nanmean(sweep.per_prompt["kendall_tau"], axis=1)
         lucky.append(means.max() - means[0])
         honest.append(sweep.gain().estimate)
@@ -96,33 +96,13 @@ def test_the_ends_are_the_two_columns():
         assert sweep.per_prompt["kendall_tau"][end] == pytest.approx(expected)
 
 
-def test_without_debiasing_one_order_of_each_pair_counts():
-    assert one_order([[0.5, 0.9, 0.8], [0.1, 0.5, 0.3], [0.1, 0.2, 0.5]]) == pytest.approx(
-        [2 / 3 * (0.9 + 0.8) / 2, 2 / 3 * (0.1 + 0.3) / 2, 2 / 3 * (0.2 + 0.7) / 2]
-    )
-    table = world(prompts=3, n=2)
-    votes = [[[0.5, 0.9], [0.8, 0.5]]] * 3  # always the first: once debiased the first wins, barely
-    table = table.add_column("selection_votes", votes)
-    raw = alpha_sweep(table, [[1, 0]] * 3, alphas=[1.0], debias=False)
-    assert raw.per_prompt["top1"].tolist() == [[1.0, 1.0, 1.0]]
-    with pytest.raises(ValueError, match="selection_votes"):
-        alpha_sweep(world(prompts=3), "truth", debias=False)
-
-
 def test_bad_sweeps_say_what_is_wrong():
     table = world(prompts=3)
     with pytest.raises(ValueError, match="alphas must rise"):
         alpha_sweep(table, "truth", alphas=[0.5, 0.2])
     with pytest.raises(ValueError, match=r"missing column.*quality"):
         alpha_sweep(table, "quality")
-    with pytest.raises(ValueError, match="row 1: reference needs 4 finite numbers"):
-        alpha_sweep(table, [[1, 2, 3, 4], [1, 2], [1, 2, 3, 4]])
+    with pytest.raises(ValueError, match="row 1: short needs 4 finite numbers"):
+        alpha_sweep(table.add_column("short", [[1, 2, 3, 4], [1, 2], [1, 2, 3, 4]]), "short")
     with pytest.raises(ValueError, match=r"alpha 0.33 is not in the sweep; there are 0, 0.1"):
         alpha_sweep(table, "truth").gain(over=0.33)
-
-
-def test_votes_of_another_method_are_refused():
-    """n-way votes are rows of probabilities, not a matrix of pairs."""
-    with pytest.raises(ValueError, match="not pairwise"):
-        one_order([[0.1, 0.2, 0.7], [0.2, 0.1, 0.7], [0.1, 0.1, 0.8]])
-    assert one_order([[1.0]]) == [1.0]
