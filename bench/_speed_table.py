@@ -9,9 +9,9 @@ are added at the end.
 import json
 from pathlib import Path
 
-from _measure import KEPT
+from _measure import SPEED_FILE
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results.md"
+PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 HEADER = "| what | against plain | against trl |"
 
 
@@ -27,7 +27,7 @@ def with_rows(text: str, measured: dict[str, list[float | None]]) -> str:
     """
     before, header, after = text.partition(HEADER)
     if not header:
-        raise ValueError(f"{RESULTS.name} has no table that begins with {HEADER!r}")
+        raise ValueError(f"{PAGE.name} has no table that begins with {HEADER!r}")
     table, gap, rest = after.partition("\n\n")
     lines = table.split("\n")
     for what, ratios in measured.items():
@@ -41,7 +41,9 @@ def with_rows(text: str, measured: dict[str, list[float | None]]) -> str:
 
 
 if __name__ == "__main__":
-    if not KEPT.exists():
-        raise SystemExit(f"{KEPT} is not there: run bench/scoring.py, training.py, selection.py, sampling.py first")
-    measured = json.loads(KEPT.read_text(encoding="utf-8"))
-    RESULTS.write_text(with_rows(RESULTS.read_text(encoding="utf-8"), measured), encoding="utf-8")
+    if not SPEED_FILE.exists():
+        raise SystemExit(
+            f"{SPEED_FILE} is not there: run bench/scoring.py, training.py, selection.py, sampling.py first"
+        )
+    measured = json.loads(SPEED_FILE.read_text(encoding="utf-8"))
+    PAGE.write_text(with_rows(PAGE.read_text(encoding="utf-8"), measured), encoding="utf-8")
