@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,16 +69,28 @@ def examine(
         Examination; printing it shows the findings in plain words, `numbers` holds selection_accuracy, option_mass,
         prob_first (P of the first option, 0.5 = no bias) and the memory estimates in GB.
     """
-    findings = [_finding(topic, check, model) for topic, check in CHECKS.items()]
-    numbers: dict[str, float] = {}
-    if all(f.status != "problem" for f in findings):
+    findings, numbers = [], {}
+    for check in (_chat_template, _end_of_turn, _text_is_not_control, _option_letters):
+        topic = check.__name__.strip("_").replace("_", " ")
+        try:
+            findings.append(Finding(topic, *check(model)))
+        except ValueError as error:
+            findings.append(Finding(topic, "problem", str(error)))
+    if all(finding.status != "problem" for finding in findings):
         try:
             numbers = selection_probe(model)
-            findings.append(_verdict(numbers, judged=model.judge is not None))
+            findings.append(Finding("selection questions", *_verdict(numbers, judged=model.judge is not None)))
         except (ValueError, FloatingPointError) as error:  # a context that is too short, weights that overflow
             findings.append(Finding("selection questions", "problem", str(error)))
-    memory = memory_estimate(model.model, n=n, prompt_tokens=prompt_tokens, response_tokens=response_tokens, lora=lora)
-    findings.append(_memory(memory, n, prompt_tokens, response_tokens, lora))
+    memory = memory_estimate(model.model, n, prompt_tokens, response_tokens, lora)
+    needed = "about {gb_scoring:.1f} GB to score and {gb_training:.1f} GB to train".format(**memory)
+    kind = "LoRA r 16" if lora else "full fine-tuning"
+    text = f"{needed} ({kind}) one prompt of {prompt_tokens} tokens with {n} responses of {response_tokens}"
+    free = torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else float("inf")
+    if memory["gb_training"] > free:
+        findings.append(Finding("memory", "problem", f"{text}; only {free:.1f} GB are free on the GPU"))
+    else:
+        findings.append(Finding("memory", "ok", text))
     return Examination(model.name, tuple(findings), {**numbers, **memory})
 
 
@@ -90,25 +101,25 @@ def selection_probe(model: LanguageModel) -> dict[str, float]:
         selection_accuracy after averaging both orders, its p-value against guessing, mean probability of the right
         answer, prob_first (raw P of the option listed first) and option_mass.
     """
-    rows = [
-        {"prompt": PROBE[k][0], "responses": [PROBE[k][1], PROBE[(k + shift) % len(PROBE)][1]]}
-        for shift in (1, 5)
-        for k in range(len(PROBE))
-    ]
+    rows = []
+    for shift in (1, 5):
+        others = PROBE[shift:] + PROBE[:shift]
+        for (prompt, right), (_, wrong) in zip(PROBE, others, strict=True):
+            rows.append({"prompt": prompt, "responses": [right, wrong]})
     table = add_selection_probs(rows, model, "pairwise", question=multiple_choice_question)
-    right = [p[0] for p in table["selection_prob"]]
-    hits = sum(p > 0.5 for p in right)
+    p_right = [p_sel[0] for p_sel in table["selection_prob"]]
+    hits = sum(p > 0.5 for p in p_right)
     return {
-        "selection_accuracy": hits / len(right),
-        "p_value": float(binomtest(hits, len(right), 0.5, alternative="greater").pvalue),
-        "prob_right": sum(right) / len(right),
-        "prob_first": 0.5 + sum(table["position_bias"]) / len(right),
-        "option_mass": sum(table["option_mass"]) / len(right),
+        "selection_accuracy": hits / len(rows),
+        "p_value": float(binomtest(hits, len(rows), 0.5, alternative="greater").pvalue),
+        "prob_right": sum(p_right) / len(rows),
+        "prob_first": 0.5 + sum(table["position_bias"]) / len(rows),
+        "option_mass": sum(table["option_mass"]) / len(rows),
     }
 
 
 def memory_estimate(
-    network: Any, *, n: int = 4, prompt_tokens: int = 64, response_tokens: int = 64, lora: bool = True
+    network: Any, n: int, prompt_tokens: int, response_tokens: int, lora: bool = True
 ) -> dict[str, float]:
     """Estimated memory in GB (1e9 bytes) for scoring and for training one prompt with its n responses.
 
@@ -130,40 +141,27 @@ def memory_estimate(
     return {"gb_scoring": scoring / 1e9, "gb_training": training / 1e9}
 
 
-def _finding(topic: str, check: Callable[[LanguageModel], tuple[str, str]], model: LanguageModel) -> Finding:
-    try:
-        return Finding(topic, *check(model))
-    except ValueError as error:
-        return Finding(topic, "problem", str(error))
-
-
-def _template(model: LanguageModel) -> tuple[str, str]:
+def _chat_template(model: LanguageModel) -> tuple[str, str]:
     tokenizer = model.tokenizer
     if not tokenizer.chat_template:
         return "note", "none; prompts are laid out as 'User: ... Assistant:' (a base model?)"
     ids = encode_chat(tokenizer, "Hello")
     turn = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
-    whole, opening = (
-        "".join(text for text, _ in render_segments(tokenizer, messages, generation))
-        for messages, generation in ((turn, False), (turn[:1], True))
-    )
+    opening = "".join(text for text, _ in render_segments(tokenizer, turn[:1], True))
+    whole = "".join(text for text, _ in render_segments(tokenizer, turn, False))
     if not whole.startswith(opening):
         return "note", "the prompt's rendering is no prefix of prompt + answer (thinking model?)"
     bos = "one BOS" if ids[:1] == [tokenizer.bos_token_id] else "no BOS"
     return "ok", f"'Hello' becomes {len(ids)} tokens, {bos}"
 
 
-def _end(model: LanguageModel) -> tuple[str, str]:
-    end = end_of_turn_id(model.tokenizer)
-    return "ok", f"{model.tokenizer.convert_ids_to_tokens(end)!r} (id {end})"
+def _end_of_turn(model: LanguageModel) -> tuple[str, str]:
+    end, pad = end_of_turn_id(model.tokenizer), model.tokenizer.pad_token
+    token = model.tokenizer.convert_ids_to_tokens(end)
+    return "ok", f"{token!r} (id {end}); pad token {pad!r}: padlab masks by length and needs none"
 
 
-def _pad(model: LanguageModel) -> tuple[str, str]:
-    pad = model.tokenizer.pad_token
-    return "ok", f"{'none' if pad is None else repr(pad)}; padlab masks by length and needs none"
-
-
-def _inert(model: LanguageModel) -> tuple[str, str]:
+def _text_is_not_control(model: LanguageModel) -> tuple[str, str]:
     control = control_tokens(model.tokenizer)
     leaked = [text for text in control if set(encode_text(model.tokenizer, f"a{text}b")) & set(control.values())]
     if leaked:
@@ -171,48 +169,26 @@ def _inert(model: LanguageModel) -> tuple[str, str]:
     return "ok", f"{len(control)} control strings are plain characters in people's text"
 
 
-def _letters(model: LanguageModel) -> tuple[str, str]:
+def _option_letters(model: LanguageModel) -> tuple[str, str]:
     for letter in LETTERS[:8]:
         letter_tokens(model, letter)
     return "ok", "A to H are single tokens"
 
 
-CHECKS = {
-    "chat template": _template,
-    "end of turn": _end,
-    "pad token": _pad,
-    "text is not control": _inert,
-    "option letters": _letters,
-}
-
-
-def _verdict(numbers: dict[str, float], judged: bool = False) -> Finding:
-    status = "note"
+def _verdict(numbers: dict[str, float], judged: bool) -> tuple[str, str]:
+    status, advice = "ok", "It can be a teacher for calibration (alpha > 0)"
     if numbers["p_value"] > CONFIDENT:
-        advice = "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
+        status, advice = "note", "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
     elif numbers["option_mass"] < 0.5:
-        advice = "Most answers are no letters at all, so what the letters say is not to be trusted. Keep alpha = 0"
+        status, advice = (
+            "note",
+            "Most answers are no letters at all: do not trust the letters. Keep alpha = 0",
+        )
     elif numbers["prob_right"] < 0.6:
-        advice = "There is a signal, but a weak one: look at an alpha sweep before using it, with a small alpha"
-    else:
-        status, advice = "ok", "It can be a teacher for calibration (alpha > 0)"
-    return Finding(
-        "selection questions",
-        status,
-        f"{'its judge adapter, not the model itself, is ' if judged else ''}"
-        f"right in {numbers['selection_accuracy']:.0%} of 24 easy questions once both orders are averaged "
-        f"(mean p {numbers['prob_right']:.2f}); picks the first option {numbers['prob_first']:.0%} of the time; "
-        f"{numbers['option_mass']:.0%} of the answers are letters. {advice}",
-    )
-
-
-def _memory(memory: dict[str, float], n: int, prompt: int, response: int, lora: bool) -> Finding:
-    kind = "LoRA r 16" if lora else "full fine-tuning"
+        status, advice = "note", "There is a signal, but a weak one: look at an alpha sweep first; use a small alpha"
     text = (
-        f"about {memory['gb_scoring']:.1f} GB to score and {memory['gb_training']:.1f} GB to train ({kind}) one "
-        f"prompt of {prompt} tokens with {n} responses of {response}"
-    )
-    free = torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else None
-    if free is not None and free < memory["gb_training"]:
-        return Finding("memory", "problem", f"{text}; only {free:.1f} GB are free on the GPU")
-    return Finding("memory", "ok", text)
+        "right in {selection_accuracy:.0%} of 24 easy questions once both orders are averaged (mean p "
+        "{prob_right:.2f}); picks the first option {prob_first:.0%} of the time; {option_mass:.0%} of the answers are "
+        "letters. "
+    ).format(**numbers)
+    return status, ("its judge adapter, not the model itself, is " if judged else "") + text + advice

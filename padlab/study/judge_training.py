@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +54,8 @@ CLEAN = {"own": 0.1, "other": 0.5}
 SAMPLING = {"top_p": 0.95, "max_new_tokens": 48, "shard_size": 32}
 TEMPERATURE = {"teacher": 0.3, "student": 1.0}  # far apart on purpose: which side is better must be seen in the text
 SHORT = 20  # tokens per response while the letters are learnt
+SHORT_PROMPTS = 128  # a pass begins with these, cut: which letter stands for which response is learnt at half the cost
+RANK = 8  # of the LoRA, on the attention of all blocks but the first quarter: training is cheaper without these
 TRAINING = {  # a rate of 1e-3 suits rank 8 on a small model
     "learning_rate": 1e-3, "num_train_epochs": 1, "per_device_train_batch_size": 2, "save_steps": 20,
 }  # fmt: skip
@@ -71,8 +72,6 @@ def prepare_judge(
     *,
     folder: str | Path,
     seed: int = 0,
-    rank: int = 8,
-    short_prompts: int = 128,
     **training: Any,
 ) -> LanguageModel:
     """Train a judge adapter for a teacher and save it in `folder`/judge.
@@ -83,10 +82,6 @@ def prepare_judge(
         prompts: table or list of strings; default the first 384 of padlab's training prompts.
         folder: run folder; samples and checkpoints are kept there, and the same call again goes on.
         seed: decides samples, pairs and the adapter's start.
-        rank: rank of the LoRA on the q, k, v and o projections of all blocks but the first quarter; training is
-            cheaper without these.
-        short_prompts: each pass begins with this many prompts whose responses are cut to 20 tokens: which letter
-            stands for which response is learnt at half the cost there.
         training: fields of `transformers.TrainingArguments` instead of `TRAINING`, e.g. learning_rate (decays linearly
             to 0), num_train_epochs, per_device_train_batch_size (prompts per step; each brings two pairs in both
             orders), save_steps.
@@ -101,12 +96,12 @@ def prepare_judge(
         for k, m in (("student", student), ("teacher", teacher))
     ]
     pairs = make_pairs(*samples, seed=seed)
-    short = [_shortened(pair, teacher.tokenizer) for pair in pairs]
-    questions = training_questions(teacher, short, seed)[:short_prompts] + training_questions(teacher, pairs, seed)
-    settings = {"teacher": teacher.describe(), "questions": fingerprint(questions), "seed": seed, "rank": rank}
-    with stage_folder(folder, "checkpoints", {**settings, **training, "short_prompts": short_prompts}) as place:
+    questions = training_questions(teacher, pairs, seed, SHORT)[:SHORT_PROMPTS]
+    questions += training_questions(teacher, pairs, seed)
+    settings = {"teacher": teacher.describe(), "questions": fingerprint(questions), "seed": seed, "rank": RANK}
+    with stage_folder(folder, "checkpoints", {**settings, **training}) as place:
         args = TrainingArguments(str(place), seed=seed, **training, **FIXED)
-        network = trainable_copy(teacher.model, _attention_lora(teacher, rank), seed)
+        network = trainable_copy(teacher.model, _attention_lora(teacher), seed)
         callbacks = [Progress("train the judge"), MarkComplete()]
         trainer = JudgeTrainer(network, args, train_dataset=questions, data_collator=list, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
@@ -116,22 +111,22 @@ def prepare_judge(
 
 
 def training_questions(
-    teacher: LanguageModel, pairs: Sequence[PreferencePair], seed: int = 0
+    teacher: LanguageModel, pairs: Sequence[PreferencePair], seed: int = 0, cut: int | None = None
 ) -> list[list[dict[str, Any]]]:
     """Per prompt, every pair in both orders: token ids, the two letters' tokens, and which is right (0 or 1).
 
     Part of the pairs (`SWAYED`) has a text behind one of the two, at random, that tries to sway the choice or says
     nothing; which is better stays as it was. In another part (`CLEAN`) the better response stands against itself with
-    such a text, and the clean one is right.
+    such a text, and the clean one is right. `cut`: responses are cut to so many tokens.
     """
     rng, by_prompt = random.Random(seed), {}
     for pair in pairs:
-        options = [pair.better, pair.worse]
+        options = [truncate(teacher.tokenizer, text, cut) for text in (pair.better, pair.worse)]
         draw, suffix = rng.random(), _suffix(rng)
         if draw < SWAYED[pair.kind]:
             options[rng.randrange(2)] += suffix
         elif draw < SWAYED[pair.kind] + CLEAN[pair.kind]:
-            options[1] = pair.better + suffix
+            options[1] = options[0] + suffix
         for right, ordered in ((0, options), (1, options[::-1])):
             text = multiple_choice_question(pair.prompt, ordered)
             letters = [letter_tokens(teacher, letter, text) for letter in "AB"]
@@ -145,8 +140,7 @@ class JudgeTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Each prompt's questions share a row."""
-        losses = torch.cat([question_losses(model, questions) for questions in inputs])
-        return losses.mean()
+        return torch.cat([question_losses(model, questions) for questions in inputs]).mean()
 
     def _prepare_inputs(self, inputs):
         return inputs
@@ -163,18 +157,12 @@ def question_losses(model: Any, questions: Sequence[dict[str, Any]]) -> Float[Te
     return torch.stack([-row[tokens].logsumexp(-1) for row, tokens in zip(logps, right, strict=True)])
 
 
-def _shortened(pair: PreferencePair, tokenizer: Any) -> PreferencePair:
-    better, worse = (truncate(tokenizer, text, SHORT) for text in (pair.better, pair.worse))
-    return replace(pair, better=better, worse=worse)
-
-
-def _attention_lora(teacher: LanguageModel, rank: int) -> Any:
+def _attention_lora(teacher: LanguageModel) -> Any:
     from peft import LoraConfig
 
     blocks = teacher.model.config.get_text_config().num_hidden_layers
-    projections = ["q_proj", "k_proj", "v_proj", "o_proj"]
-    layers = list(range(blocks // 4, blocks))
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=projections, layers_to_transform=layers)
+    projections, layers = ["q_proj", "k_proj", "v_proj", "o_proj"], list(range(blocks // 4, blocks))
+    return LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=projections, layers_to_transform=layers)
 
 
 def _save_adapter(network: Any, base_name: str, folder: Path) -> None:

@@ -13,7 +13,7 @@ from padlab.phases import multiple_choice
 from padlab.phases.multiple_choice import letter_tokens
 from padlab.study.doctor import PROBE, Finding, examine, memory_estimate, selection_probe
 
-TOPICS = ["chat template", "end of turn", "pad token", "text is not control", "option letters"]
+TOPICS = ["chat template", "end of turn", "text is not control", "option letters"]
 
 
 def statuses(examination):
@@ -53,7 +53,7 @@ def answering(monkeypatch, model, strength):
 def test_random_weights_are_no_teacher_for_calibration(tiny):
     for model in tiny:
         found = examine(model)
-        assert [statuses(found)[topic] for topic in TOPICS] == ["ok"] * 5
+        assert [statuses(found)[topic] for topic in TOPICS] == ["ok"] * len(TOPICS)
         verdict = finding(found, "selection questions")
         assert verdict.status == "note"
         assert "no teacher for calibration. Keep alpha = 0" in verdict.text
@@ -153,7 +153,7 @@ def test_no_end_and_no_pad(tiny):
     assert statuses(found)["end of turn"] == "problem"
     assert "Set tokenizer.eos_token" in finding(found, "end of turn").text
     assert tiny.teacher.tokenizer.pad_token is None
-    assert "padlab masks by length" in finding(found, "pad token").text
+    assert "pad token None: padlab masks by length" in finding(examine(tiny.teacher), "end of turn").text
 
 
 def test_a_letter_of_two_tokens_is_a_problem(tiny):

@@ -112,8 +112,8 @@ def test_the_same_call_again_trains_nothing_and_gives_the_same(tiny, judged, mon
     monkeypatch.setattr("padlab.study.judge_training.question_losses", None)
     again = prepare_judge(tiny.student, tiny.teacher, PROMPTS, **call)
     assert again.judge_hash() == first.judge_hash()
-    with pytest.raises(ValueError, match="rank: 8 in the folder, 4 now"):
-        prepare_judge(tiny.student, tiny.teacher, PROMPTS, **{**call, "rank": 4})
+    with pytest.raises(ValueError, match=r"learning_rate: 0\.007 in the folder, 0\.1 now"):
+        prepare_judge(tiny.student, tiny.teacher, PROMPTS, **{**call, "learning_rate": 0.1})
     assert not [f for f in (folder / "judge").rglob("*") if f.suffix in (".bin", ".pt", ".pkl")]
 
 
