@@ -30,7 +30,6 @@ def compare_baselines(
     evaluate: Evaluate,
     *,
     methods: Sequence[str] = METHODS,
-    n: int | None = None,
     seed: int = 0,
     epochs: float = 1.0,
     sampling: Mapping[str, Any] | None = None,
@@ -49,10 +48,9 @@ def compare_baselines(
         prompts: for training.
         evaluate: measures a student; also called on the untrained one.
         methods: some of `METHODS`; "token_kd" needs one tokenizer for both models.
-        n: responses per prompt, >= 2; None: that of `sampling`, else 4.
         seed: decides samples and training.
         epochs: passes over the n responses of every prompt.
-        sampling, selection: as in `padlab.run_rounds`.
+        sampling, selection: as in `padlab.run_rounds`; n (responses per prompt, default 4) is one of `sampling`.
         method_settings: method -> settings of its own, e.g. {"dpo": {"learning_rate": 5e-5}}.
         folder: run folder for samples, scores and checkpoints; the same call again goes on.
         training: settings of `distill` for all methods; what is not given is the preset's. alpha weighs the selection
@@ -69,18 +67,17 @@ def compare_baselines(
         raise ValueError("compare_baselines compares means of token log-probabilities; leave length_normalize out")
     if unknown := [m for m in methods if m not in METHODS]:
         raise ValueError(f"unknown methods {', '.join(unknown)}; there are {', '.join(METHODS)}")
-    folder = None if folder is None else Path(folder)
     training = {"alpha": 0.0, **student.training, **training}
-    draw = {"n": 4, **(sampling or {}), **({} if n is None else {"n": n}), "seed": seed}
+    draw = {"n": 4, **(sampling or {}), "seed": seed}
     asking = (selection or {}) if training["alpha"] > 0 else None
-    own = _scored_samples(student, teacher, prompts, draw, asking, _subfolder(folder, "student"))
+    own = _scored_samples(student, teacher, prompts, asking, folder=_subfolder(folder, "student"), **draw)
     budget = epochs * response_tokens(own)
     rows = [{"method": "none", "tokens": 0, **evaluate(student)}]
     for method in methods:
         settings = {**training, **(method_settings or {}).get(method, {}), "loss": method, "seed": seed}
         table = own
         if method == "sft":
-            table = _scored_samples(teacher, teacher, prompts, draw, None, _subfolder(folder, "teacher"))
+            table = _scored_samples(teacher, teacher, prompts, None, folder=_subfolder(folder, "teacher"), **draw)
         if method in PAIRED:  # the table then holds what the pair was chosen by
             table = keep_best_and_worst(table, settings["alpha"], settings.get("match_scale", False))
         if method in (*PAIRED, "sft"):
@@ -112,17 +109,13 @@ def response_tokens(table: Dataset) -> int:
 
 
 def _scored_samples(
-    writer: LanguageModel,
-    teacher: LanguageModel,
-    prompts: Dataset | Sequence[str],
-    draw: Mapping[str, Any],
-    asking: Mapping[str, Any] | None,
-    folder: Path | None,
+    writer: LanguageModel, teacher: LanguageModel, prompts: Any, selection: Mapping[str, Any] | None, **sampling: Any
 ) -> Dataset:
-    """Samples of `writer` with the teacher's rewards, and its selection probabilities unless `asking` is None."""
-    table = add_rewards(sample_responses(writer, prompts, folder=folder, **draw), teacher, folder=folder)
-    return table if asking is None else add_selection_probs(table, teacher, folder=folder, **asking)
+    """Samples of `writer` with the teacher's rewards, and its selection probabilities unless `selection` is None."""
+    folder = sampling["folder"]
+    table = add_rewards(sample_responses(writer, prompts, **sampling), teacher, folder=folder)
+    return table if selection is None else add_selection_probs(table, teacher, folder=folder, **selection)
 
 
-def _subfolder(folder: Path | None, name: str) -> Path | None:
-    return None if folder is None else folder / name
+def _subfolder(folder: str | Path | None, name: str) -> Path | None:
+    return None if folder is None else Path(folder) / name

@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from padlab.lm.models import LanguageModel
-from padlab.runs import progress
+from padlab.progress import progress
 from padlab.worlds.toy import WORDS, WRITERS, corpus
 
 CONTROL = ["<pad>", "<user>", "<answer>", "<end>"]
@@ -86,8 +87,8 @@ def main(folder: str) -> None:
     """Train all four and save them, one per core: faster than all cores on each in turn."""
     jobs = [(role, world) for role in SIZES for world in WRITERS]  # the teachers take longest and begin
     with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1), get_context("spawn")) as pool:
-        for said in pool.map(partial(_train, Path(folder)), jobs):
-            print(said, flush=True)
+        for report in pool.map(partial(_train, Path(folder)), jobs):
+            print(report, flush=True)
 
 
 def _train(folder: Path, job: tuple[str, str]) -> str:
@@ -102,14 +103,14 @@ def _train(folder: Path, job: tuple[str, str]) -> str:
 
 def _batch(tokenizer: Any, texts: list[tuple[str, str]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-padded ids, and labels where the answer stands."""
-    known, rows = tokenizer.get_vocab(), []
-    for asked, answer in texts:
-        before = [known[w] for w in ("<user>", *asked.split(), "<answer>")]
-        rows.append((before, [known[w] for w in (*answer.split(), "<end>")]))
-    longest = max(len(a) + len(b) for a, b in rows)
-    ids = [a + b + [tokenizer.pad_token_id] * (longest - len(a) - len(b)) for a, b in rows]
-    labels = [[-100] * len(a) + b + [-100] * (longest - len(a) - len(b)) for a, b in rows]
-    return torch.tensor(ids), torch.tensor(labels)
+    vocabulary, ids, labels = tokenizer.get_vocab(), [], []
+    for prompt, answer in texts:
+        before = [vocabulary[word] for word in ("<user>", *prompt.split(), "<answer>")]
+        after = [vocabulary[word] for word in (*answer.split(), "<end>")]
+        ids.append(torch.tensor(before + after))
+        labels.append(torch.tensor([-100] * len(before) + after))
+    padded = pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id)
+    return padded, pad_sequence(labels, batch_first=True, padding_value=-100)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen",
          "ibis", "jay", "koi", "lark", "mole", "newt", "owl", "pig")  # fmt: skip
@@ -53,12 +54,12 @@ def prompts(count: int, seed: int = 0, heldout: bool = False) -> list[str]:
     >>> set(map(_key, prompts(50))) & set(map(_key, prompts(50, heldout=True)))
     set()
     """
-    rng, found = random.Random(f"{seed} {heldout}"), []
-    while len(found) < count:
+    rng, texts = random.Random(f"{seed} {heldout}"), []
+    while len(texts) < count:
         text = "sort : " + " ".join(rng.sample(WORDS, rng.choice((4, 5))))
         if (_key(text) % 4 == 0) == heldout:
-            found.append(text)
-    return found
+            texts.append(text)
+    return texts
 
 
 def quality(prompt: str, response: str) -> float:
@@ -69,11 +70,11 @@ def quality(prompt: str, response: str) -> float:
     >>> quality("sort : fox bee lark dog", "fox bee lark dog")
     0.5
     """
-    asked, given = sorted(_animals(prompt)), response.split()
-    place = {word: given.index(word) for word in asked if word in given}
-    pairs = [(a, b) for k, a in enumerate(asked) for b in asked[k + 1 :]]
-    right = sum(a in place and b in place and place[a] < place[b] for a, b in pairs)
-    return right / len(pairs) * min(1.0, len(asked) / max(len(given), 1))
+    wanted, given = sorted(_animals(prompt)), response.split()
+    first = {word: given.index(word) for word in wanted if word in given}
+    pairs = list(combinations(wanted, 2))
+    right = sum(a in first and b in first and first[a] < first[b] for a, b in pairs)
+    return right / len(pairs) * min(1.0, len(wanted) / max(len(given), 1))
 
 
 def question(prompt: str, responses: Sequence[str]) -> str:
@@ -86,8 +87,8 @@ def question(prompt: str, responses: Sequence[str]) -> str:
     """
     if len(responses) != 2:
         raise ValueError(f"the toy world's question has two options, got {len(responses)}; use method='pairwise'")
-    asked, first, second = (" ".join(_animals(text)) for text in (" ".join(sorted(_animals(prompt))), *responses))
-    return f"better : {asked} . A {first} . B {second} ."
+    wanted, first, second = (" ".join(words) for words in (sorted(_animals(prompt)), *map(_animals, responses)))
+    return f"better : {wanted} . A {first} . B {second} ."
 
 
 def corpus(count: int, seed: int, world: str = "toy", questions: float = 0.5) -> Iterator[tuple[str, str]]:
@@ -107,23 +108,21 @@ def corpus(count: int, seed: int, world: str = "toy", questions: float = 0.5) ->
         pair = [written(prompt, rng.choice(list(WRITERS)), rng) for _ in range(2)]
         while pair[0] == pair[1]:
             pair[1] = written(prompt, "toy", rng)
-        better = quality(prompt, pair[0]) > quality(prompt, pair[1])
-        tied = quality(prompt, pair[0]) == quality(prompt, pair[1])
-        wrong = rng.random() < (0.5 if tied else NOISE)
-        yield question(prompt, pair), "AB"[better == wrong]
+        first, second = (quality(prompt, text) for text in pair)
+        wrong = rng.random() < (0.5 if first == second else NOISE)
+        yield question(prompt, pair), "AB"[(first > second) == wrong]
 
 
 def written(prompt: str, world: str, rng: random.Random) -> str:
     """One response by one of the world's writers."""
     shares = WRITERS[world]
     kind = rng.choices(list(shares), list(shares.values()))[0]
-    words = _animals(prompt)
-    answer = sorted(words)
+    answer = sorted(_animals(prompt))
     if kind == "sloppy":
-        at = rng.randrange(len(answer) - 1)
-        answer[at], answer[at + 1] = answer[at + 1], answer[at]
+        k = rng.randrange(len(answer) - 1)
+        answer[k : k + 2] = answer[k + 1], answer[k]
     elif kind == "echo":
-        answer = words
+        answer = _animals(prompt)
     elif kind == "loop":
         answer = answer[:2] + [answer[1]] * (LOOP - 2)
     return " ".join(answer)

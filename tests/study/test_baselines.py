@@ -11,7 +11,7 @@ from padlab.training.collator import training_examples
 from padlab.training.config import PADConfig
 
 PROMPTS = [f"Name {k} things." for k in range(4)]
-SETTINGS = {"n": 3, "sampling": {"max_new_tokens": 6}, "gradient_accumulation_steps": 2, "learning_rate": 5e-3}
+SETTINGS = {"sampling": {"n": 3, "max_new_tokens": 6}, "gradient_accumulation_steps": 2, "learning_rate": 5e-3}
 
 
 @pytest.fixture(scope="module")
