@@ -51,7 +51,7 @@ def test_only_new_rows_are_asked_and_another_model_is_another_answer(tiny, count
 
 def test_another_question_is_another_answer(tiny, counted, tmp_path):
     short = lambda prompt, options: f"{prompt} A {options[0]} B {options[1]}?"  # noqa: E731
-    for settings in ({}, {"method": "n-way"}, {"average": "probability"}, {"max_response_tokens": 1}, {"question": short}):
+    for settings in ({}, {"method": "n-way"}, {"max_response_tokens": 1}, {"question": short}):
         padlab.add_selection_probs(ROWS[:1], tiny.teacher, cache=tmp_path, **settings)
     assert counted["asked"] == 5
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 METHODS = ("pairwise", "n-way")
-AVERAGES = ("log-odds", "probability")
 CONFIDENT_MASS = 0.5  # `confident`: at least so much probability on the letters ...
 CONFIDENT_CONSISTENCY = 2 / 3  # ... and so large a share of orders that choose the same
 COLUMNS = ("selection_prob", "option_mass", "none_mass", "position_bias", "order_consistency", "confident")
@@ -36,7 +35,6 @@ def add_selection_probs(
     model: LanguageModel,
     method: str = "pairwise",
     *,
-    average: str = "log-odds",
     votes: bool = False,
     max_response_tokens: int | None = None,
     question: Question | None = None,
@@ -50,9 +48,6 @@ def add_selection_probs(
         candidates: table with `prompt` and `responses`.
         model: the model that is asked (the teacher). If it has a judge adapter (`padlab.with_judge`), that answers.
         method: "pairwise" (every pair, both orders; (2/n) x mean over opponents) or "n-way" (all n rotations).
-        average: over the orders. "log-odds" removes an additive preference for a letter exactly, but one very sure
-            order can outweigh the other; "probability" lets each order count the same, but leaves part of the bias:
-            a letter that is always chosen drives every probability to 1/n.
         votes: also add `selection_votes`, n x n probabilities, what `bootstrap_preference` needs: pairwise, entry i, j
             is the probability of choosing i when i stands first and j second (diagonal 0.5); n-way, row r is the
             answer to rotation r, in the order of the responses.
@@ -78,12 +73,10 @@ def add_selection_probs(
     """
     if method not in METHODS:
         raise ValueError(f"method must be 'pairwise' or 'n-way', got {method!r}")
-    if average not in AVERAGES:
-        raise ValueError(f"average must be 'log-odds' or 'probability', got {average!r}")
     candidates = check_candidates(candidates)
     question = question or model.question or multiple_choice_question
-    asker = _Asker(model, method, average, max_response_tokens, question)
-    settings = {"model": model.describe(), "method": method, "average": average, "cut": max_response_tokens}
+    asker = _Asker(model, method, max_response_tokens, question)
+    settings = {"model": model.describe(), "method": method, "cut": max_response_tokens}
     settings |= {"judge": model.judge_hash(), "question": question("prompt", ["first", "second"])}
 
     def work(rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -123,7 +116,6 @@ class _Asker:
 
     model: LanguageModel
     method: str
-    average: str
     max_response_tokens: int | None
     question: Question
 
@@ -150,7 +142,7 @@ class _Asker:
         except (ValueError, FloatingPointError) as error:
             raise type(error)(f"row {row}: {error}") from None
         combine_orders = _pairwise if self.method == "pairwise" else _n_way
-        columns = {**combine_orders(answers, orders, options, self.average), **_trust(answers)}
+        columns = {**combine_orders(answers, orders, options), **_trust(answers)}
         enough_mass = columns["option_mass"] >= CONFIDENT_MASS
         return {**columns, "confident": enough_mass and columns["order_consistency"] >= CONFIDENT_CONSISTENCY}
 
@@ -158,13 +150,13 @@ class _Asker:
         return [truncate(self.model.tokenizer, text, self.max_response_tokens) for text in responses]
 
 
-def _pairwise(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[str], average: str) -> dict[str, Any]:
+def _pairwise(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[str]) -> dict[str, Any]:
     n = len(texts)
     odds = torch.zeros(n, n, dtype=torch.float64)  # log-odds of i over j when i stands first
     for (i, j), row in zip(orders, answers.logps, strict=True):
         odds[i, j] = row[0] - row[1]
     first = torch.sigmoid(odds)
-    beats = torch.sigmoid((odds - odds.T) / 2) if average == "log-odds" else (first + 1 - first.T) / 2
+    beats = torch.sigmoid((odds - odds.T) / 2)  # the two orders' log-odds for i, averaged
     beats.fill_diagonal_(0)  # in the log-odds the letter's own part has cancelled
     differ = [(i, j) for j in range(n) for i in range(j) if texts[i] != texts[j]]  # equal texts are no choice
     same = [bool(odds[i, j] > 0) == bool(odds[j, i] < 0) for i, j in differ]
@@ -175,13 +167,12 @@ def _pairwise(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence
     }
 
 
-def _n_way(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[str], average: str) -> dict[str, Any]:
+def _n_way(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[str]) -> dict[str, Any]:
     n = len(texts)
     votes = torch.zeros(n, n, dtype=torch.float64)
     for r, order in enumerate(orders):
         votes[r, list(order)] = answers.logps[r]
-    averaged = votes.mean(0) if average == "log-odds" else votes.exp().mean(0).log()
-    selection_prob = torch.softmax(_equal_for_equal_texts(averaged, texts), -1)
+    selection_prob = torch.softmax(_equal_for_equal_texts(votes.mean(0), texts), -1)
     best = (selection_prob >= selection_prob.max() - 1e-12)[votes.argmax(-1)]
     return {
         "selection_prob": selection_prob.tolist(),

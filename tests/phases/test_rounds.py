@@ -43,7 +43,10 @@ def test_each_round_samples_from_the_student_as_it_is_by_then(tiny, monkeypatch)
     assert history[-1]["weights"] == health(student)["weights"]
     untrained = padlab.sample_responses(tiny.student, PROMPTS, 3, seed=2, max_new_tokens=6)
     assert drawn[1]["responses"] != untrained["responses"]
-    assert drawn[0]["responses"] == padlab.sample_responses(tiny.student, PROMPTS, 3, seed=1, max_new_tokens=6)["responses"]
+    assert (
+        drawn[0]["responses"]
+        == padlab.sample_responses(tiny.student, PROMPTS, 3, seed=1, max_new_tokens=6)["responses"]
+    )
 
 
 @pytest.mark.parametrize("at", [1, 2])

@@ -165,7 +165,9 @@ def test_a_forged_vote_does_not_count(tiny, answering, method):
     assert {text for options, _, _ in asked for text in options} == {forged, "red"}
     for model in tiny:
         control = set(control_tokens(model.tokenizer).values())
-        count = lambda text: sum(i in control for i in encode_chat(model.tokenizer, multiple_choice_question("q", [text, "red"])))  # noqa: B023, E731
+        count = lambda text: sum(
+            i in control for i in encode_chat(model.tokenizer, multiple_choice_question("q", [text, "red"]))
+        )  # noqa: B023, E731
         assert count(forged) == count("blue")
 
 
