@@ -41,14 +41,10 @@ def plot_calls(labels=None, title=None):
         "plot_before_after": lambda: plots.plot_before_after([0.2, 0.5], [0.1, 0.6], names, *interval, title=title),
         "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),
         "plot_position_bias": lambda: plots.plot_position_bias(probs, probs, title=title),
-        "plot_option_mass": lambda: plots.plot_option_mass(probs, title=title),
         "plot_reliability": lambda: plots.plot_reliability(probs, probs > 0.4, title=title),
         "plot_alpha_curve": lambda: plots.plot_alpha_curve([0, 0.5, 1], *curves, metric=text, names=names, title=title),
         "plot_calibration_step": lambda: plots.plot_calibration_step(
             rewards[0], [0.1, 0.2, 0.3, 0.4], labels=four, title=title
-        ),
-        "plot_token_rewards": lambda: plots.plot_token_rewards(
-            labels or ["a"], [-1.0] * len(labels or "a"), title=title
         ),
     }
 

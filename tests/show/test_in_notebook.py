@@ -9,7 +9,7 @@ nbclient = pytest.importorskip("nbclient", reason="needs the extra lab")
 
 CELLS = [
     "from padlab.show import plots, html\nplots.plot_rewards([-1, -2], [-2, -1], ['<script>a</script>', '$b$'])",
-    "import matplotlib.pyplot as plt\nplt.figure()\nplt.close('all')\nplots.plot_option_mass([0.9, 0.2])",
+    "import matplotlib.pyplot as plt\nplt.figure()\nplt.close('all')\nplots.plot_position_bias([0.9, 0.2], [0.2, 0.8])",
     "%matplotlib inline\nplots.plot_paired([0.1, 0.2], [0.2, 0.3])",
     "display(plots.plot_training([{'step': 1, 'loss': 2.0}, {'step': 2, 'loss': 1.0}]))",
     "html.table([{'text': '<script>alert(1)</script> $x$'}])",

@@ -13,7 +13,7 @@ from padlab.rankings.large_n import js_divergence
 from padlab.rankings.metrics import kendall_tau
 from padlab.rankings.plackett_luce import PlackettLuce
 from padlab.show import plots
-from padlab.show.plots.arrays import array
+from padlab.show.arrays import array
 from padlab.show.plots.style import STUDENT, TEACHER
 
 RNG = np.random.default_rng(7)

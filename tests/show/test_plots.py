@@ -19,8 +19,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 from padlab.show import plots
+from padlab.show.html.safe import num
 from padlab.show.plots import style
-from padlab.show.plots.labels import item_names, label, metric_label, num, percent
+from padlab.show.plots.labels import item_names, label, metric_label, percent
 from padlab.show.plots.style import STUDENT, TEACHER, Figure, house_style
 
 ALL = [name for name in plots.__all__ if name.startswith("plot_")]
@@ -73,11 +74,9 @@ UNITS = {
     "plot_before_after": ("difference after − before, mean over prompts, 95 % interval", None),
     "plot_paired": ("before: Jensen-Shannon divergence (nats)", "after: Jensen-Shannon divergence (nats)"),
     "plot_position_bias": ("a is listed first (0 to 1)", "b is listed first (0 to 1)"),
-    "plot_option_mass": ("prompts, least mass first (number)", "probability (0 to 1)"),
     "plot_reliability": ("(0 to 1)", "share correct (0 to 1)"),
     "plot_alpha_curve": ("alpha (0: reward alone", "divergence (nats)"),
     "plot_calibration_step": ("alpha (0: reward alone", "probability of rank 1 (0 to 1)"),
-    "plot_token_rewards": ("(nats)", None),
 }
 
 

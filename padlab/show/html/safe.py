@@ -91,3 +91,12 @@ def shorten(text: Any, limit: int) -> str:
     """
     text = str(text)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
+
+
+def num(value: Any, digits: int = 2) -> str:
+    """A number with a true minus sign.
+
+    >>> num(-0.5)
+    '−0.50'
+    """
+    return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"

@@ -1,6 +1,5 @@
 """Tables of values and model texts, as HTML and as plain text."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,52 +8,38 @@ import numpy as np
 from padlab.show.html.safe import CELL, Html, escape, shorten, visible
 
 
-def _number(value: Any, digits: int) -> str | None:
-    """A number as text with `digits` significant digits; None when the value is not a number."""
-    if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__"):
-        return None
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    value = float(value)
-    return f"{value:.{digits}g}" if math.isfinite(value) else str(value)
-
-
 def _cell(value: Any, digits: int, limit: int) -> tuple[str, bool]:
     """The cell's text, and whether it is a number."""
     if value is None:
         return "–", False
-    number = _number(value, digits)
-    return (shorten(value, limit), False) if number is None else (number, True)
+    if isinstance(value, bool | np.bool_ | str) or not hasattr(value, "__float__"):
+        return shorten(value, limit), False
+    return (f"{value:,}" if isinstance(value, int | np.integer) else f"{float(value):.{digits}g}"), True
 
 
-def _plain_table(headings: Sequence[str], cells: Sequence[Sequence[tuple[str, bool]]], caption: str | None) -> str:
+def _plain_table(headings: Sequence[str], cells: Sequence[Sequence[tuple[str, bool]]]) -> str:
     """Columns set apart by two spaces, texts cut to 48 characters, one line a row."""
-    lines = [[visible(heading).replace("\n", " ") for heading in headings]]
-    for row in cells:
-        texts = [visible(text).replace("\n", "⏎").replace("\t", " ") for text, _ in row]
-        lines.append([text if len(text) <= 48 else text[:47] + "…" for text in texts])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    right = [all(row[column][1] for row in cells) and bool(cells) for column in range(len(headings))]
-    body = [
-        "  ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([*([visible(caption)] if caption else []), *body])
+    columns = []
+    for index, heading in enumerate(headings):
+        texts = [heading, *(row[index][0] for row in cells)]
+        texts = [visible(text).replace("\n", "⏎").replace("\t", " ") for text in texts]
+        texts = [text if len(text) <= 48 else text[:47] + "…" for text in texts]
+        width, numbers = max(map(len, texts)), all(row[index][1] for row in cells)
+        columns.append([text.rjust(width) if numbers else text.ljust(width) for text in texts])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
 def _html_table(headings: Sequence[str], cells: Sequence[Sequence[tuple[str, bool]]], caption: str | None) -> str:
     head = "".join(f'<th scope="col" style="{CELL}text-align:left">{escape(heading)}</th>' for heading in headings)
-    body = []
+    body = ""
     for row in cells:
-        tds = [
-            f'<td dir="auto" style="{CELL}text-align:{"right" if number else "left"}">{escape(text)}</td>'
-            for text, number in row
-        ]
-        body.append(f"<tr>{''.join(tds)}</tr>")
+        sides = [(text, "right" if number else "left") for text, number in row]
+        tds = [f'<td dir="auto" style="{CELL}text-align:{side}">{escape(text)}</td>' for text, side in sides]
+        body += f"<tr>{''.join(tds)}</tr>"
     top = f'<caption style="text-align:left;font-weight:bold;padding:4px 10px">{escape(caption)}</caption>'
     return (
         f'<table style="border-collapse:collapse;color:inherit">{top if caption else ""}'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
@@ -83,10 +68,10 @@ def table(
     """
     rows = list(rows)
     columns = columns if columns is not None else list(rows[0]) if rows else []
-    names = list(columns)
-    headings = list(columns.values()) if isinstance(columns, Mapping) else names
+    headings = list(columns.values()) if isinstance(columns, Mapping) else list(columns)
     known = {key for row in rows for key in row}
-    if unknown := [name for name in names if rows and name not in known]:
+    if unknown := [name for name in columns if rows and name not in known]:
         raise ValueError(f"no row of the table has the column(s) {unknown}; there are: {sorted(map(str, known))}")
-    cells = [[_cell(row.get(name), digits, limit) for name in names] for row in rows]
-    return Html(_html_table(headings, cells, caption), _plain_table(headings, cells, caption))
+    cells = [[_cell(row.get(name), digits, limit) for name in columns] for row in rows]
+    plain = _plain_table(headings, cells)
+    return Html(_html_table(headings, cells, caption), f"{visible(caption)}\n{plain}" if caption else plain)

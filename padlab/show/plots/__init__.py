@@ -1,14 +1,13 @@
 """Figures from arrays: each function returns a matplotlib Figure. No model is called; pyplot keeps no reference."""
 
 from padlab.show.plots.alpha import plot_alpha_curve, plot_calibration_step
-from padlab.show.plots.calibration import plot_option_mass, plot_position_bias, plot_reliability
+from padlab.show.plots.calibration import plot_position_bias, plot_reliability
 from padlab.show.plots.comparison import plot_before_after, plot_paired
 from padlab.show.plots.entropy import plot_entropy_beta
 from padlab.show.plots.geometry import plot_permutohedron, plot_simplex
 from padlab.show.plots.heatmaps import plot_pairwise, plot_rank_marginals
 from padlab.show.plots.rankings import plot_rankings, plot_rewards
 from padlab.show.plots.style import ITEMS, STUDENT, TEACHER, Figure, axes, projector
-from padlab.show.plots.tokens import plot_token_rewards
 from padlab.show.plots.training import plot_training
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "plot_before_after",
     "plot_calibration_step",
     "plot_entropy_beta",
-    "plot_option_mass",
     "plot_paired",
     "plot_pairwise",
     "plot_permutohedron",
@@ -31,7 +29,6 @@ __all__ = [
     "plot_reliability",
     "plot_rewards",
     "plot_simplex",
-    "plot_token_rewards",
     "plot_training",
     "projector",
 ]

@@ -10,9 +10,9 @@ from matplotlib.patches import Wedge
 from matplotlib.patheffects import withStroke
 
 from padlab.rankings.large_n import js_divergence
-from padlab.rankings.plackett_luce import PlackettLuce
-from padlab.show.plots.labels import item_names, num, percent
-from padlab.show.plots.rankings import distributions, enumerate_all, most_probable
+from padlab.show.html.safe import num
+from padlab.show.plots.labels import item_names, percent
+from padlab.show.plots.rankings import distributions, enumerate_all
 from padlab.show.plots.style import FAINT, NEUTRAL, STUDENT, TEACHER, Figure, finish, house_style
 
 # Corners of the triangle: top, left, right.
@@ -23,48 +23,43 @@ _WEIGHTS = np.array([0.58, 0.31, 0.11])
 _VIEW = np.array([[-0.564, -0.545, -0.620], [-0.001, -0.751, 0.661], [-0.826, 0.373, 0.422]])
 
 
-def _draw_ranking(
-    axes: Axes, point: np.ndarray, probs: tuple[float, float], scale: float, name: str, **text: Any
-) -> None:
-    """Two half-discs whose areas are the probabilities, student left and teacher right; the ranking's name below."""
-    for prob, angles, colour in zip(probs, ((90, 270), (270, 90)), (STUDENT, TEACHER), strict=True):
-        radius = scale * np.sqrt(prob)
-        axes.add_patch(
-            Wedge(tuple(point), radius, *angles, facecolor=colour, edgecolor="white", linewidth=0.8, zorder=3)
-        )
-    below = point[1] - scale * np.sqrt(max(probs)) - 0.02
-    halo = [withStroke(linewidth=3, foreground="white")]
-    axes.text(point[0], below, name, ha="center", va="top", zorder=6, path_effects=halo, **text)
-
-
-def _draw_legend(axes: Axes, **position: Any) -> None:
-    style = {"linestyle": "", "marker": "o", "markersize": 13, "markerfacecoloralt": "none", "markeredgecolor": "none"}
-    for model, colour, side in (("student", STUDENT, "left"), ("teacher", TEACHER, "right")):
-        axes.plot([], [], color=colour, fillstyle=side, label=f"{model} ({side} half)", **style)
-    axes.legend(title="area = probability", alignment="left", loc="upper left", **position)
-
-
-def _blank_axes(width: float, height: float, key: list[str]) -> tuple[Figure, Axes]:
-    """A figure without scales, one inch as long across as up, with the key of the labels below."""
-    figure = Figure(width, height + 0.22 * len(key))
-    axes = figure.add_subplot()
-    axes.set_aspect("equal")
-    axes.axis("off")
-    if key:
-        figure.supxlabel("\n".join(key), x=0.02, ha="left", fontsize="small")
-    return figure, axes
-
-
-def _sentences(models: dict[str, PlackettLuce], names: list[str]) -> tuple[str, str]:
-    """The default title and the alt text: each model's most probable ranking, and how far apart the models are."""
+def _models(
+    student_scores: Any, teacher_scores: Any, names: list[str]
+) -> tuple[np.ndarray, list[str], dict[str, np.ndarray], str]:
+    """All rankings as indices and as texts, their probabilities under each model, and in words what to see."""
+    models = distributions({"student": student_scores, "teacher": teacher_scores}, sizes=[len(names)])
     rankings, probs = enumerate_all(models)
-    facts = [f"{model} {most_probable(rankings, p, names)} {percent(p.max())}" for model, p in probs.items()]
-    text = ", ".join(facts)
-    divergence = f"Jensen-Shannon divergence {num(float(js_divergence(*models.values()).value), 3)} nats"
-    return (
-        f"Most probable ranking: {text}; {divergence}",
-        f"{len(rankings)} rankings as points. Most probable: {text}. {divergence}.",
-    )
+    texts = [">".join(names[i] for i in ranking) for ranking in rankings]
+    finding = "most probable: "
+    finding += ", ".join(f"{model} {texts[p.argmax()]} {percent(p.max())}" for model, p in probs.items())
+    divergence = float(js_divergence(*models.values()).value)
+    return rankings, texts, probs, f"{finding}; Jensen-Shannon divergence {num(divergence, 3)} nats"
+
+
+def _blank_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure without scales, one inch as long across as up."""
+    figure = Figure(width, height)
+    ax = figure.add_subplot()
+    ax.set_aspect("equal")
+    ax.axis("off")
+    return figure, ax
+
+
+def _draw_half_discs(
+    ax: Axes, points: np.ndarray, texts: list[str], probs: dict[str, np.ndarray], scale: float
+) -> None:
+    """At each ranking's point two half-discs whose areas are its probabilities, student left and teacher right."""
+    halo = [withStroke(linewidth=3, foreground="white")]
+    for point, text, *shares in zip(points, texts, probs["student"], probs["teacher"], strict=True):
+        for share, colour, angles in zip(shares, (STUDENT, TEACHER), ((90, 270), (270, 90)), strict=True):
+            look = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.8, "zorder": 3}
+            ax.add_patch(Wedge(tuple(point), scale * np.sqrt(share), *angles, **look))
+        below = point[1] - scale * np.sqrt(max(shares)) - 0.02
+        ax.text(point[0], below, text, ha="center", va="top", fontsize="small", zorder=6, path_effects=halo)
+    disc = {"linestyle": "", "marker": "o", "markersize": 13, "markerfacecoloralt": "none", "markeredgecolor": "none"}
+    for model, colour, side in (("student", STUDENT, "left"), ("teacher", TEACHER, "right")):
+        ax.plot([], [], color=colour, fillstyle=side, label=f"{model} ({side} half)", **disc)
+    ax.legend(title="area = probability", alignment="left", loc="upper left", bbox_to_anchor=(-0.1, 1.0))
 
 
 @house_style()
@@ -84,32 +79,24 @@ def plot_simplex(
     Raises:
         ValueError: not exactly 3 scores each, or one that is not finite.
 
-    >>> plot_simplex([0.0, 0.0, 0.0], [0.0, 0.0, 0.0]).alt_text.split(". ")[1]
-    'Most probable: student A > B > C 17 %, teacher A > B > C 17 %'
+    >>> plot_simplex([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
+    <Figure: 6 rankings as points. Most probable: student A>B>C 17 %, teacher A>B>C 17 %; Jensen-Shannon divergence \
+0.000 nats.>
     """
-    models = distributions({"student": student_scores, "teacher": teacher_scores}, sizes=[3])
-    rankings, probs = enumerate_all(models)
     names, key = item_names(labels, 3)
-    figure, axes = _blank_axes(8.0, 6.4, key)
-    _draw_triangle(axes, names)
-    for ranking, *pair in zip(rankings, probs["student"], probs["teacher"], strict=True):
-        _draw_ranking(axes, _WEIGHTS @ _CORNERS[ranking], tuple(pair), 0.25, ">".join(names[i] for i in ranking))
+    rankings, texts, probs, finding = _models(student_scores, teacher_scores, names)
+    figure, ax = _blank_axes(8.0, 6.4)
+    for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):  # a side, and the line on which its ends are equally likely first
+        ax.plot(*_CORNERS[[a, b]].T, color=NEUTRAL, linewidth=1.5)
+        ax.plot(*np.stack([_CORNERS[c], (_CORNERS[a] + _CORNERS[b]) / 2]).T, color=FAINT, linewidth=1)
+        ax.text(*(1.13 * _CORNERS[a]), f"{names[a]} first", ha="center", va="center", fontweight="bold")
     for model, colour in (("student", STUDENT), ("teacher", TEACHER)):
-        point = models[model].top_choice().numpy() @ _CORNERS
-        axes.plot(*point, "X", color=colour, markersize=13, markeredgecolor="black", zorder=5)
-    axes.plot([], [], "X", color="white", markeredgecolor="black", markersize=11, label="probabilities of rank 1")
-    _draw_legend(axes, bbox_to_anchor=(-0.08, 1.0))
-    axes.set(xlim=(-1.2, 1.1), ylim=(-0.62, 1.17))
-    return finish(figure, title, *_sentences(models, names))
-
-
-def _draw_triangle(axes: Axes, names: list[str]) -> None:
-    """Sides, the three lines on which two items are equally likely to come first, and the names of the corners."""
-    for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        axes.plot(*_CORNERS[[a, b]].T, color=NEUTRAL, linewidth=1.5)
-        axes.plot(*np.stack([_CORNERS[c], (_CORNERS[a] + _CORNERS[b]) / 2]).T, color=FAINT, linewidth=1)
-    for corner, name in zip(_CORNERS, names, strict=True):
-        axes.text(*(corner * 1.13), f"{name} first", ha="center", va="center", fontsize="large", fontweight="bold")
+        rank_1 = probs[model] @ _CORNERS[rankings[:, 0]]
+        ax.plot(*rank_1, "X", color=colour, markersize=13, markeredgecolor="black", zorder=5)
+    ax.plot([], [], "X", color="white", markeredgecolor="black", markersize=11, label="probabilities of rank 1")
+    _draw_half_discs(ax, _WEIGHTS @ _CORNERS[rankings], texts, probs, scale=0.25)
+    ax.set(xlim=(-1.2, 1.1), ylim=(-0.62, 1.17))
+    return finish(figure, title, finding, "6 rankings as points", key)
 
 
 def _solid(rankings: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
@@ -138,22 +125,17 @@ def plot_permutohedron(
     Raises:
         ValueError: not exactly 4 scores each, or one that is not finite.
 
-    >>> plot_permutohedron([9.0, 6.0, 3.0, 0.0], [0.0, 3.0, 6.0, 9.0]).alt_text.split(". ")[1]
-    'Most probable: student A > B > C > D 86 %, teacher D > C > B > A 86 %'
+    >>> plot_permutohedron([9.0, 6.0, 3.0, 0.0], [0.0, 3.0, 6.0, 9.0])
+    <Figure: 24 rankings as points. Most probable: student A>B>C>D 86 %, teacher D>C>B>A 86 %; Jensen-Shannon \
+divergence 0.693 nats.>
     """
-    models = distributions({"student": student_scores, "teacher": teacher_scores}, sizes=[4])
-    rankings, probs = enumerate_all(models)
     names, key = item_names(labels, 4)
+    rankings, texts, probs, finding = _models(student_scores, teacher_scores, names)
     corners, edges = _solid(rankings)
-    figure, axes = _blank_axes(9.6, 7.2, key)
+    figure, ax = _blank_axes(9.6, 7.2)
     for i, j in edges:
         near = corners[[i, j], 2].mean() > 0
-        axes.plot(*corners[[i, j], :2].T, color=NEUTRAL if near else FAINT, linewidth=1.6 if near else 0.9, zorder=near)
-    for index in np.argsort(corners[:, 2]):
-        pair = (probs["student"][index], probs["teacher"][index])
-        colour = "black" if corners[index, 2] > 0 else NEUTRAL
-        name = ">".join(names[i] for i in rankings[index])
-        _draw_ranking(axes, corners[index, :2], pair, 0.62, name, fontsize="small", color=colour)
-    _draw_legend(axes, bbox_to_anchor=(-0.12, 1.0))
-    axes.set(xlim=(-2.9, 2.7), ylim=(-2.4, 2.5))
-    return finish(figure, title, *_sentences(models, names))
+        ax.plot(*corners[[i, j], :2].T, color=NEUTRAL if near else FAINT, linewidth=1.6 if near else 0.9, zorder=near)
+    _draw_half_discs(ax, corners[:, :2], texts, probs, scale=0.62)
+    ax.set(xlim=(-2.9, 2.7), ylim=(-2.4, 2.5))
+    return finish(figure, title, finding, "24 rankings as points", key)

@@ -10,15 +10,21 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from padlab.show.plots.arrays import array
+from padlab.show.arrays import array
 
 _OF_THREE = {"estimator": "median", "errorbar": ("pi", 100)}
 _BAND_LOOK = {"alpha": 0.18, "linewidth": 0}
 _BAR_LOOK = {"capsize": 5, "capthick": 2}
 
 
-def interval_arrays(estimate: Any, low: Any, high: Any, ndim: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval_arrays(
+    estimate: Any, low: Any, high: Any, ndim: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimates and the ends of their intervals as arrays of one shape, low <= estimate <= high.
+
+    Args:
+        estimate, low, high: the numbers; rounding errors up to 1e-9 of the largest estimate are corrected.
+        ndim: the required number of dimensions; None: any.
 
     Raises:
         ValueError: different shapes, a value that is not finite, or an estimate outside its interval.
@@ -31,11 +37,10 @@ def interval_arrays(estimate: Any, low: Any, high: Any, ndim: int = 1) -> tuple[
     if not estimate.shape == low.shape == high.shape:
         raise ValueError(f"estimate, low, high must have one shape: {estimate.shape}, {low.shape}, {high.shape}")
     rounding = 1e-9 * np.abs(estimate).max()
-    if (low > high).any():
-        raise ValueError("low is above high; give the lower end of each interval first")
-    if (low > estimate + rounding).any() or (estimate > high + rounding).any():
-        index = tuple(int(i) for i in np.argwhere((low > estimate + rounding) | (estimate > high + rounding))[0])
-        raise ValueError(f"the estimate at {index} is {estimate[index]:g}, outside [{low[index]:g}, {high[index]:g}]")
+    outside = (low > estimate + rounding) | (estimate > high + rounding)
+    if outside.any():
+        value, *ends = (values[outside][0] for values in (estimate, low, high))
+        raise ValueError(f"the estimate {value:g} is outside its interval [{ends[0]:g}, {ends[1]:g}]")
     return estimate, np.minimum(low, estimate), np.maximum(high, estimate)
 
 

@@ -85,15 +85,6 @@ def metric_label(name: str) -> str:
     return f"{title} ({unit})".replace("(-", "(−") if unit else title
 
 
-def num(value: Any, digits: int = 2) -> str:
-    """A number with a true minus sign.
-
-    >>> num(-0.5)
-    '−0.50'
-    """
-    return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
-
-
 def percent(share: Any) -> str:
     """A share of 1 as whole percents; never 0 or 100 for other shares than 0 and 1.
 
@@ -103,12 +94,3 @@ def percent(share: Any) -> str:
     if 0 < share < 0.005:
         return "<1 %"
     return ">99 %" if 0.995 < share < 1 else f"{100 * share:.0f} %"
-
-
-def capitalise(text: str) -> str:
-    """The text with its first letter in upper case, the rest unchanged.
-
-    >>> capitalise("training loss, JSD")
-    'Training loss, JSD'
-    """
-    return text[:1].upper() + text[1:]

@@ -5,7 +5,7 @@ import contextlib
 import io
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib.axes
@@ -114,7 +114,7 @@ class Figure(matplotlib.figure.Figure):
 
 
 class HouseAxes(Axes):
-    """Axes of figures made by hand: title, texts and legend are in the house style wherever they are added."""
+    """Axes whose title, texts and legend are in the house style wherever they are added."""
 
     set_title = house_style()(Axes.set_title)
     text = house_style()(Axes.text)
@@ -123,52 +123,53 @@ class HouseAxes(Axes):
 
 
 def axes(
-    width: float | int = 9.0, height: float | int = 5.0, rows: int = 1, columns: int = 1
+    width: float | int = 9.0, height: float | int = 5.0, rows: int = 1, columns: int = 1, grid: str = "y"
 ) -> tuple[Figure, Axes | np.ndarray]:
-    """A figure and its axes in the house style, for figures made by hand; like matplotlib.pyplot.subplots.
+    """A figure and its axes in the house style, also for figures made by hand; like matplotlib.pyplot.subplots.
 
     Args:
         width, height: inches; a fifth larger in projector mode.
         rows, columns: number of panels.
+        grid: thin lines behind the data along "x", "y" or "both".
 
     Returns:
         the Figure and its axes: one Axes, or an array of them where there are several panels. Set `figure.alt_text`
         and make the figure the last expression of the cell.
 
-    >>> figure, panel = axes(8, 4)
-    >>> line = panel.plot([0, 1], [0.5, 0.75], color=STUDENT, label="student")
+    >>> figure, ax = axes(8, 4)
+    >>> line = ax.plot([0, 1], [0.5, 0.75], color=STUDENT, label="student")
     """
     with house_style():
         figure = Figure(width, height)
         panels = figure.subplots(rows, columns, subplot_kw={"axes_class": HouseAxes})
-        for panel in np.ravel(panels):
-            light_grid(panel)
+        for ax in np.ravel(panels):
+            ax.grid(True, axis=grid)
+            ax.tick_params(length=0, labelsize=matplotlib.rcParams["xtick.labelsize"])
     return figure, panels
 
 
-def finish(figure: Figure, title: str | None, default: str, alt_text: str) -> Figure:
-    """Set the title, wrapped to the figure's width, and the alt text; return the figure.
+def finish(figure: Figure, title: str | None, finding: str, subject: str, key: Sequence[str] = ()) -> Figure:
+    """Set the title, wrapped to the figure's width, the alt text "subject. Finding." and the key; return the figure.
 
     Args:
         figure: the finished drawing.
-        title: the user's title or None.
-        default: the title that says what to see, used when title is None.
-        alt_text: one sentence or two with the main numbers.
+        title: the user's title; None: the finding.
+        finding: what there is to see, with the main numbers, without a full stop.
+        subject: what the figure shows, without a full stop.
+        key: lines below the figure that give the text of each response (`labels.item_names`).
     """
-    text = label(default if title is None else title, 300)
+    finding = finding[:1].upper() + finding[1:]
+    text = label(finding if title is None else title, 300)
     text = re.sub(r" (?=[\d%>])|(?<=>) ", "\u00a0", text)  # numbers, percents and rankings are not broken over lines
-    characters_per_inch = 7.4 * _FONT_SIZE / matplotlib.rcParams["font.size"]
-    width = int(characters_per_inch * figure.get_size_inches()[0])
+    font_size = matplotlib.rcParams["font.size"]
+    width = int(7.4 * _FONT_SIZE / font_size * figure.get_figwidth())  # characters in a line
     width = min(width, len(text) // -(-len(text) // width) + 10)  # lines of about the same length
     figure.suptitle(textwrap.fill(text, width), x=0.012, ha="left")
-    figure.alt_text = visible(alt_text)
+    figure.alt_text = visible(f"{subject}. {finding}.")
+    if key:
+        figure.set_figheight(figure.get_figheight() + 0.017 * font_size * len(key))
+        figure.supxlabel("\n".join(key), x=0.02, ha="left", fontsize="small")
     return figure
-
-
-def light_grid(axes: Axes, axis: str = "y") -> None:
-    """Thin grid lines behind the data, along one axis or both."""
-    axes.grid(True, axis=axis)
-    axes.tick_params(length=0, labelsize=matplotlib.rcParams["xtick.labelsize"])
 
 
 def legend_above(axes: Axes, columns: int = 4) -> None:

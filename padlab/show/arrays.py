@@ -1,4 +1,4 @@
-"""Checked input of figures: numbers from lists, arrays, dataset columns and tensors, as float64 arrays."""
+"""Checked input of figures and cards: numbers from lists, arrays, dataset columns and tensors, as float64 arrays."""
 
 from collections.abc import Sequence
 from typing import Any
