@@ -1,4 +1,4 @@
-"""Shared by the speed scripts: times side by side, peak memory, operations of a forward pass, the machine's rates."""
+"""Shared by the speed scripts: times side by side, peak memory, operations of a forward pass, rates of the machine."""
 
 import argparse
 import ctypes
@@ -16,18 +16,17 @@ from torch import nn
 
 import padlab
 
-SHAPES = {  # random weights of these sizes, for machines that reach no hub
+SHAPES = {  # random weights of these sizes, for machines without access to a hub
     "llama-3.2-1b": ("LlamaConfig", {"vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192,
                      "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8}),
-    "gemma-2-2b": ("Gemma2Config", {}),  # transformers' own default is this shape, but for the number of blocks
+    "gemma-2-2b": ("Gemma2Config", {}),  # the default of transformers, except for the number of blocks
 }  # fmt: skip
 
-
-KEPT = Path("bench-out/speed.json")
+SPEED_FILE = Path("bench-out/speed.json")
 
 
 def speed_options(description: str, shapes: bool = True, **numbers: int) -> argparse.Namespace:
-    """--threads and whole numbers of the script's own; with `shapes`, --shape and --device for a GPU."""
+    """Command-line options: --threads, the script's own integers, and with `shapes` --shape and --device for a GPU."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"threads": 2, **numbers}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
@@ -40,7 +39,7 @@ def speed_options(description: str, shapes: bool = True, **numbers: int) -> argp
 
 
 def network_of(shape: str, device: str) -> nn.Module:
-    """The embedded teacher's network, or a random one of a known shape (bfloat16 on a GPU)."""
+    """The model of the "pruned" teacher, or one with random weights of a known shape (bfloat16 on a GPU)."""
     if shape == "embedded":
         return padlab.load_pair("pruned").teacher.model.to(device)
     name, sizes = SHAPES[shape]
@@ -52,7 +51,7 @@ def network_of(shape: str, device: str) -> nn.Module:
 
 
 def machine(threads: int) -> str:
-    """One line that says where the figures come from; sets the number of threads."""
+    """Set the number of threads; returns one line that names the machine, for the output."""
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
@@ -61,29 +60,29 @@ def machine(threads: int) -> str:
     return f"{name or platform.machine()}, {threads} threads, torch {torch.__version__}"
 
 
-def side_by_side(ways: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Median seconds of each way, taken in turns after one warm-up each."""
-    for run in ways.values():
+def side_by_side(functions: dict[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
+    """Median seconds of each function; they take turns, after one warm-up each."""
+    for run in functions.values():
         run()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
-        for name, run in ways.items():
+        for name, run in functions.items():
             start = time.perf_counter()
             run()
             _wait()
             seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def keep_row(what: str, plain: float, trl: float | None = None) -> None:
-    """Remember how many times as long the plain way and trl take, for the README's table (`bench/_readme.py`)."""
-    known = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    KEPT.parent.mkdir(exist_ok=True)
-    KEPT.write_text(json.dumps({**known, what: [plain, trl]}, indent=1), encoding="utf-8")
+def save_ratio(name: str, plain: float, trl: float | None = None) -> None:
+    """Save how many times as long plain transformers and trl take, for the table of `bench/_speed_table.py`."""
+    saved = json.loads(SPEED_FILE.read_text(encoding="utf-8")) if SPEED_FILE.exists() else {}
+    SPEED_FILE.parent.mkdir(exist_ok=True)
+    SPEED_FILE.write_text(json.dumps({**saved, name: [plain, trl]}, indent=1), encoding="utf-8")
 
 
 def peak_extra_mib(run: Callable[[], object]) -> float:
-    """How far the memory rises while `run` runs, MiB: the GPU's, or the process's resident memory (Linux)."""
+    """Increase of the memory during `run`, MiB: of the GPU, or the resident memory of the process (Linux)."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -93,30 +92,30 @@ def peak_extra_mib(run: Callable[[], object]) -> float:
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write("5")  # forget the peak so far
+        file.write("5")  # resets the peak
     run()
     return (_status("VmHWM") - before) / 1024
 
 
 def block_weights(model: nn.Module) -> int:
-    """Weights of the linear layers of all blocks: each token costs two operations per weight."""
+    """Number of weights in the linear layers of all blocks; each token costs two operations per weight."""
     return sum(m.weight.numel() for n, m in model.named_modules() if isinstance(m, nn.Linear) and "lm_head" not in n)
 
 
-def forward_gflop(model: nn.Module, tokens: int, headed: int) -> float:
-    """Matrix products of a forward pass over `tokens`, `headed` of them through the output head; attention left out."""
-    return 2e-9 * (block_weights(model) * tokens + model.get_output_embeddings().weight.numel() * headed)
+def forward_gflop(model: nn.Module, tokens: int, predicted: int) -> float:
+    """GFLOP of the matrix products of a forward pass (attention not counted); `predicted` of the tokens get logits."""
+    return 2e-9 * (block_weights(model) * tokens + model.get_output_embeddings().weight.numel() * predicted)
 
 
 def matrix_rate(dtype: torch.dtype = torch.float32, rows: int = 512, inner: int = 576, device: str = "cpu") -> float:
-    """GFLOP/s of products like those of a model's blocks (rows x inner x 8/3 inner), best of several."""
+    """GFLOP/s of matrix products as in a model's blocks (rows x inner x 8/3 inner), best of several."""
     outer = 8 * inner // 3
     a, b = torch.randn(rows, inner, device=device).to(dtype), torch.randn(outer, inner, device=device).to(dtype)
     return 2e-9 * rows * inner * outer / _best(lambda: nn.functional.linear(a, b))
 
 
 def bandwidth(dtype: torch.dtype = torch.float32) -> float:
-    """GB/s at which a vector times a large matrix reads the matrix, best of several."""
+    """GB/s at which the product of a vector and a large matrix reads the matrix, best of several."""
     matrix = torch.randn(16384, 8192).to(dtype)
     vector = torch.randn(1, 8192).to(dtype)
     return 1e-9 * matrix.numel() * matrix.element_size() / _best(lambda: nn.functional.linear(vector, matrix))
