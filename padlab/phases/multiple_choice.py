@@ -25,12 +25,12 @@ TRUNCATED = " […]"  # ends a response that was truncated
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model's next-token distribution says to each order of the options.
+    """What the model's next-token distribution says for each order of the options.
 
     Args:
         logps: log-probability of each option, renormalised over the options.
         mass: total probability of the option letters, before that, 0 to 1.
-        none: probability of a token that begins the word "None", 0 to 1.
+        none: probability of a token that begins the word "None" (an answer that some models give unasked), 0 to 1.
     """
 
     logps: Float[Tensor, "orders options"]
@@ -77,7 +77,7 @@ def truncate(tokenizer: Any, text: str, limit: int | None) -> str:
 
 
 def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]], question: Question) -> Answers:
-    """Ask about each order of the options; every order is one forward pass that reads all letters.
+    """Ask about each order of the options; all letters are read from one next-token distribution per order.
 
     Args:
         model: its judge answers, if it has one (`padlab.with_judge`).
@@ -110,6 +110,8 @@ def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]]
 def group_into_rows(questions: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
     """Neighbouring questions grouped into rows of at most TOKENS_PER_ROW tokens, common beginnings counted once.
 
+    A question longer than that has a row of its own.
+
     >>> len(group_into_rows([[1] * 500 + [2], [1] * 500 + [3], [9] * 500]))
     2
     """
@@ -140,7 +142,7 @@ def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[in
 
 
 def _continuation_ids(tokenizer: Any, text: str, word: str) -> list[list[int]]:
-    """The ids that a word, and a space and the word, add to the question; -1 ends those that merged with its end."""
+    """The ids that a word, and a space and the word, add to the question; a final -1 marks a word that merged with it."""
     segments = render_segments(tokenizer, [{"role": "user", "content": text}], True)
     question_ids, continuations = encode_segments(tokenizer, segments), []
     for spelling in (word, f" {word}"):

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def score(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[float]:
-    """Reward of each response to a prompt under a model.
+def score(model: LanguageModel, prompt: str, responses: Sequence[str], *, exact: bool = False) -> list[float]:
+    """Reward of each response to a prompt under a model (the reward itself, not beta times it).
 
     Args:
         model: any `LanguageModel`.
         prompt: the user's text; put into the model's chat template.
-        responses: texts to score as the assistant's answer (without an end-of-turn token).
+        responses: list of texts to score as the assistant's answer (without an end-of-turn token).
+        exact: compute by the plain reference (`padlab.lm.logprobs`) instead of the fast code.
 
     Returns:
         one float per response: mean log-probability per token, nats/token, <= 0.
@@ -35,14 +36,24 @@ def score(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[f
     >>> len(score(teacher, "Name a colour.", ["red", "a long walk"]))
     2
     """
-    return [sum(logps) / len(logps) for _, logps in score_tokens(model, prompt, responses)]
+    return [sum(logps) / len(logps) for _, logps in score_tokens(model, prompt, responses, exact=exact)]
 
 
-def score_tokens(model: LanguageModel, prompt: str, responses: Sequence[str]) -> list[tuple[list[str], list[float]]]:
-    """Per response: (tokens as text, log-probability of each in nats), for heat maps and per-token explanations."""
+def score_tokens(
+    model: LanguageModel, prompt: str, responses: Sequence[str], *, exact: bool = False
+) -> list[tuple[list[str], list[float]]]:
+    """Per response: (tokens as text, log-probability of each in nats), for heat maps and per-token explanations.
+
+    Arguments as in `score`.
+
+    >>> score_tokens(load_pair("tiny").teacher, "Hi", ["ab"])[0][0]
+    ['a', 'b']
+    """
+    if isinstance(responses, str):
+        raise ValueError(f"responses must be a list of texts, got one text: write [{responses[:20]!r}]")
     table = check_candidates([{"prompt": prompt, "responses": list(responses)}])
     prompt_ids, response_ids = candidate_ids(model, table)
-    logps = score_ids(model.model, prompt_ids, response_ids)[0]
+    logps = score_ids(model.model, prompt_ids, response_ids, exact=exact)[0]
     decode = model.tokenizer.decode
     return [([decode([i]) for i in ids], row) for ids, row in zip(response_ids[0], logps, strict=True)]
 
@@ -67,9 +78,9 @@ def add_rewards(
     Args:
         candidates: table with `prompt` and `responses`.
         model: the teacher, or the student.
-        column: name of the new column, n floats per row, nats/token (nats for "sum").
-        reduction: "mean" over a response's tokens (the method's reward) or "sum", which is the log-probability of the
-            whole response and falls with its length; train with `PADConfig(length_normalize=False)` then.
+        column: name of the new column, n floats per row, nats/token (nats without length normalization).
+        length_normalize: True: the mean over a response's tokens (the method's reward); False: their sum, which is the
+            log-probability of the whole response and falls with its length; train with the same setting then.
         token_logps: also add the column `token_logps` (n lists of nats), which bootstrap intervals need.
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts scored together.

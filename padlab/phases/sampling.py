@@ -1,4 +1,4 @@
-"""Phase 1: the student draws n diverse responses per prompt at high temperature.
+"""Phase 1: the student draws n independent responses per prompt, at high temperature so that they differ.
 
 Every response has its own stream of random numbers, keyed by (seed, prompt, response number), so it is the same
 whatever else is in the batch, and a resumed run draws what the unbroken run would have drawn.
@@ -23,7 +23,7 @@ from padlab.runs import fingerprint, in_shards
 if TYPE_CHECKING:
     from datasets import Dataset
 
-DISTINCT_TRIES = 4  # further draws per missing distinct response before giving up
+DISTINCT_TRIES = 4  # rounds of redrawing repeated responses
 
 
 def sample_responses(
@@ -49,9 +49,10 @@ def sample_responses(
         temperature: > 0 (paper: 0.8, released scripts: 1.0). Towards 0 it becomes greedy.
         top_p: nucleus, 0 < top_p <= 1 (released scripts: 0.95).
         max_new_tokens: >= 1; a response that has not ended by then is marked unfinished.
-        seed: same seed and prompt, same responses, alone or in any batch (float32).
-        distinct: draw again where two responses of a prompt have the same text; still independent draws otherwise.
-        oversample: draw so many (>= n) and keep the n that are furthest apart (greedy max-min normalised edit distance;
+        seed: same seed and prompt, same responses, alone or in any batch (float32); so repeated prompts repeat them.
+        distinct: draw again where two responses of a prompt have the same text, at most four times; what still repeats
+            is counted in `duplicates`.
+        oversample: draw this many (>= n) and keep n far-apart ones (greedy max-min normalised edit distance;
             the released scripts use 4 of 5). Evaluate on independent samples, without `oversample` and `distinct`.
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts sampled together.

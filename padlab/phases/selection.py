@@ -1,4 +1,4 @@
-"""Phase 2b: selection probabilities from multiple-choice questions in all orders.
+"""Phase 2b: selection probabilities from multiple-choice questions, in several orders of the options.
 
 Pairwise, every pair is asked in both orders; averaging the two log-odds removes an additive preference for a letter
 exactly. N-way, all n rotations of a canonical order (responses sorted by text) are asked.
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 METHODS = ("pairwise", "n-way")
-CONFIDENT_MASS = 0.5  # `confident`: at least so much probability on the letters ...
-CONFIDENT_CONSISTENCY = 2 / 3  # ... and so large a share of orders that choose the same
+CONFIDENT_MASS = 0.5  # `confident`: minimum probability on the option letters
+CONFIDENT_CONSISTENCY = 2 / 3  # ... and minimum share of consistent orders
 COLUMNS = ("selection_prob", "option_mass", "none_mass", "position_bias", "order_consistency", "confident")
 
 
@@ -55,15 +55,15 @@ def add_selection_probs(
         question: makes the question's text from prompt and options, whose options have the letters A, B, ...; None
             takes the model's own (`LanguageModel.question`), else `multiple_choice_question`.
         folder: run folder for resuming; None keeps nothing.
-        shard_size: prompts per piece.
+        shard_size: prompts asked together.
         cache: folder in which answers are kept by model, judge, question and texts, for any table; the same rows again
             are read there.
 
     Returns:
         The table with, per row: `selection_prob` (n floats, sum 1); `option_mass` (mean probability that the answer is
-        an option letter at all) and `none_mass` (that it begins with "None"); `position_bias` (P(first option) - 1/n
-        before orders are averaged); `order_consistency` (pairwise: share of pairs of different texts won by the same
-        response in both orders; n-way: share of rotations whose first choice is the first choice of all); `confident`
+        an option letter at all) and `none_mass` (that it begins with "None"); `position_bias` (P(first option) - 1 /
+        number of options, before orders are averaged); `order_consistency` (pairwise: share of pairs of different texts won by the same
+        response in both orders; n-way: share of rotations whose top choice is the overall top choice); `confident`
         (option mass at least 1/2 and order consistency at least 2/3).
 
     Raises:
@@ -142,7 +142,7 @@ class _Asker:
         except (ValueError, FloatingPointError) as error:
             raise type(error)(f"row {row}: {error}") from None
         combine_orders = _pairwise if self.method == "pairwise" else _n_way
-        columns = {**combine_orders(answers, orders, options), **_trust(answers)}
+        columns = {**combine_orders(answers, orders, options), **_reliability(answers)}
         enough_mass = columns["option_mass"] >= CONFIDENT_MASS
         return {**columns, "confident": enough_mass and columns["order_consistency"] >= CONFIDENT_CONSISTENCY}
 
@@ -181,7 +181,7 @@ def _n_way(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[st
     }
 
 
-def _trust(answers: Answers) -> dict[str, float]:
+def _reliability(answers: Answers) -> dict[str, float]:
     """Means over the orders."""
     return {
         "option_mass": statistics.fmean(answers.mass.tolist()),

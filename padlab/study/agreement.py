@@ -1,4 +1,4 @@
-"""How well does the student rank as the teacher does, and what does it write now? With bootstrap intervals.
+"""How closely does the student's ranking match the teacher's, and what does it write now? With bootstrap intervals.
 
 Agreement is measured on given responses (the same before and after training); fresh samples show what changed in what
 the student writes: the teacher's reward of them, and length, finished answers and repetition.
@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from padlab.candidates import check_candidates
-from padlab.lm.models import LanguageModel
-from padlab.phases.rewards import add_rewards
-from padlab.phases.sampling import sample_responses
-from padlab.rankings.calibration import calibrate
+from padlab import LanguageModel, add_rewards, calibrate, check_candidates, sample_responses
 from padlab.study.metrics import Report, prompt_agreement, repetition
 
 if TYPE_CHECKING:
@@ -31,6 +27,7 @@ def rank_agreement(
     alpha: float = 0.0,
     beta: float = 10.0,
     match_scale: bool = False,
+    length_normalize: bool = True,
 ) -> Report:
     """Agreement of two models' rankings of the same responses.
 
@@ -41,11 +38,13 @@ def rank_agreement(
         alpha: weight of `selection_prob` in the teacher's calibrated reward, 0 to 1.
         beta: nats/token to scores, > 0; only the divergence depends on it.
         match_scale: as in `padlab.calibrate`.
+        length_normalize: as in `padlab.add_rewards`; must fit the table's `teacher_reward`.
 
     Returns:
-        Report with one value per prompt of jsd (nats), kendall_tau (tau-b), top1 and pairwise_accuracy (shares; ties
-        count one half), and as `table` the candidates with both models' rewards. Printing it shows means with 95 %
-        bootstrap intervals.
+        Report: `per_prompt` holds one value per prompt of jsd (nats), kendall_tau (tau-b), top1 and pairwise_accuracy
+        (shares; see `padlab.rankings.metrics` for ties), NaN where undefined; `table` the candidates with both models'
+        rewards; `intervals()` an `Interval(estimate, low, high, count)` per measure: mean over prompts and 95 %
+        percentile bootstrap interval (4,000 resamples). Printing it shows these.
 
     Raises:
         ValueError: missing column, alpha or beta out of range, or a number that is not finite (row named).
@@ -61,8 +60,8 @@ def rank_agreement(
         raise ValueError(f"alpha must lie in [0, 1] (0 = likelihood alone), got {alpha}")
     table = check_candidates(heldout, ("selection_prob",) if alpha > 0 else ())
     if "teacher_reward" not in table.column_names:
-        table = add_rewards(table, teacher, "teacher_reward")
-    table = add_rewards(table, student, "student_reward")
+        table = add_rewards(table, teacher, "teacher_reward", length_normalize=length_normalize)
+    table = add_rewards(table, student, "student_reward", length_normalize=length_normalize)
     rows = []
     for entry in table:
         reward, selection_prob = torch.tensor(entry["teacher_reward"]), entry["selection_prob"] if alpha else None
@@ -74,7 +73,7 @@ def rank_agreement(
 def evaluate_samples(
     student: LanguageModel, teacher: LanguageModel, prompts: Dataset | Sequence[str], n: int = 4, **sampling: Any
 ) -> Report:
-    """What the student writes: independent samples with the teacher's reward, their length, end and repetition.
+    """What the student writes: independent samples, measured by the teacher's reward, length, ending and repetition.
 
     Args:
         student, teacher: the models.
@@ -83,7 +82,8 @@ def evaluate_samples(
         sampling: temperature, top_p, max_new_tokens, seed, folder as in `sample_responses`.
 
     Returns:
-        Report with teacher_reward (nats/token), length (tokens), finished, repetition; its `table` holds the samples.
+        Report with teacher_reward (nats/token), length (tokens), finished (share of responses that ended by themselves)
+        and repetition (share of repeated 3-token sequences); its `table` holds the samples.
 
     >>> evaluate_samples(*load_pair("tiny"), ["Hi"], n=2, max_new_tokens=3).per_prompt["length"]
     array([3.])

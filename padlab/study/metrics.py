@@ -35,7 +35,7 @@ class Report:
         return {name: mean_interval(values) for name, values in self.per_prompt.items()}
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:18} {found}   {METRICS[name].unit}" for name, found in self.intervals().items())
+        return "\n".join(f"{name:18} {interval}   {METRICS[name].unit}" for name, interval in self.intervals().items())
 
     __repr__ = __str__
 
@@ -66,6 +66,8 @@ def prompt_agreement(
 
 def paired_differences(before: Report, after: Report) -> dict[str, Interval]:
     """Differences after - before, prompt by prompt: means with 95 % intervals.
+
+    Both reports must measure the same prompts in the same order; responses may differ (fresh samples).
 
     Raises:
         ValueError: the reports do not measure the same prompts.

@@ -1,7 +1,7 @@
 """Phase 3's losses, one number per prompt: PAD's two over rankings, and the baselines it is compared with.
 
-All are computed from what one forward pass over a prompt's n responses gives, so that they can be compared at the same
-cost, on the same tokens.
+All are computed from the same student forward pass over a prompt's n responses; "token_kd" also needs the teacher's
+forward pass, "dpo" the student's log-probabilities before training.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Grid = Float[Tensor, "prompts items"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What is known of a batch of prompts with up to n responses each; 0 where a prompt has fewer.
+    """Per-response values of a batch of prompts with up to n responses each; 0 where a prompt has fewer.
 
     Args:
         rewards: the student's mean token log-probabilities, nats/token, with gradient.
         teacher_scores: beta x the teacher's calibrated reward.
-        exists: which responses there are.
+        exists: True where a response exists.
         lengths: tokens per response.
         reference: sums of the student's token log-probabilities before training, nats (only "dpo" needs them).
         kl: mean over a response's tokens of KL(teacher || student), nats/token (for "token_kd").
@@ -53,8 +53,8 @@ def prompt_losses(scored: Scored, config: PADConfig) -> Float[Tensor, " prompts"
             "sft": minus the mean reward of all responses, i.e. imitating them (sequence-level distillation, where
                 the teacher wrote them).
             "token_kd": KL(teacher || student) of the next token, mean over tokens, then over responses.
-            "dpo", "simpo": the teacher's best response against its worst; SimPO without a reference.
-            `token_kd` > 0 adds so much of "token_kd" to any of them.
+            "dpo", "simpo": the response with the highest teacher score against the one with the lowest.
+            `token_kd` > 0 adds that weight times the "token_kd" loss.
     """
     losses = _LOSSES[config.loss](scored, config)
     return losses + config.token_kd * _token_kd(scored, config) if config.token_kd else losses
@@ -66,7 +66,7 @@ def student_scores(scored: Scored, config: PADConfig) -> Grid:
 
 
 def chosen_and_rejected(scored: Scored, values: Grid) -> tuple[Tensor, Tensor]:
-    """The values of the response that the teacher likes best, and least; ties go to the lower number."""
+    """The values of the response that the teacher likes best, and least; ties go to the lower index."""
     best = scored.teacher_scores.masked_fill(~scored.exists, -torch.inf).argmax(-1, keepdim=True)
     worst = scored.teacher_scores.masked_fill(~scored.exists, torch.inf).argmin(-1, keepdim=True)
     return values.gather(-1, best).squeeze(-1), values.gather(-1, worst).squeeze(-1)

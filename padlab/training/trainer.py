@@ -1,7 +1,8 @@
-"""Phase 3: train the student until its distribution over rankings matches the teacher's.
+"""Phase 3: train the student so that its distribution over rankings approaches the teacher's.
 
 `PADTrainer` is a `transformers.Trainer`: checkpoints, schedules and accumulation behave as users know them. The loss is
-the mean over the prompts of the *optimizer* batch, so 1 x 8 and 8 x 1 accumulation give the same gradient.
+the mean over the prompts of the *optimizer* batch, so 1 x 8 and 8 x 1 accumulation give the same gradient
+(not with `divergence="released"`, whose mixture is over the batch of one pass).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from padlab.training.collator import collate, to_grid, training_examples
 from padlab.training.config import PADConfig
 from padlab.training.per_prompt_losses import Scored, chosen_and_rejected, prompt_losses, student_scores
 
-OUT_OF_MEMORY = "(one prompt with its responses: use gradient_checkpointing=True, fewer or shorter responses, or LoRA)"
+OUT_OF_MEMORY = "The batch does not fit: use gradient_checkpointing=True, fewer or shorter responses, or LoRA"
 
 
 class PADTrainer(Trainer):
@@ -37,7 +38,7 @@ class PADTrainer(Trainer):
         args: a `PADConfig`.
         train_dataset, eval_dataset: candidates with `teacher_reward` (and `selection_prob` if alpha > 0).
         processing_class: the tokenizer, if `model` is a bare transformers model.
-        peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None for full fine-tuning.
+        peft_config: "auto" (LoRA r 16 on all linear layers), a peft config, or None (default) for full fine-tuning.
         teacher: a `LanguageModel` with the student's tokenizer; read only for token-level distillation.
         others: passed on to `transformers.Trainer`.
 
@@ -83,18 +84,18 @@ class PADTrainer(Trainer):
         return (total, {"scores": student_scores(scored, self.args)}) if return_outputs else total
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Mean loss and metrics on a candidates table, as in the constructor; None takes the one given there."""
+        """Mean loss and metrics on a candidates table; None uses the constructor's `eval_dataset`."""
         return super().evaluate(self._examples(eval_dataset), ignore_keys, metric_key_prefix)
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test"):
-        """On a candidates table: `predictions` = the student's scores, `label_ids` = the teacher's, prompts x n.
+        """Scores on a candidates table: `predictions` holds the student's, `label_ids` the teacher's, prompts x n.
 
         Rows with fewer responses than others end in -100.
         """
         return super().predict(self._examples(test_dataset), ignore_keys, metric_key_prefix)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        """Forward and backward; a batch that does not fit into memory is done in halves, with the same gradient.
+        """Forward and backward; a batch that does not fit into memory is split into halves, with the same gradient.
 
         (Not for "released", whose mixture is over the batch.)
         """
@@ -102,7 +103,7 @@ class PADTrainer(Trainer):
             try:
                 return super().training_step(model, inputs, num_items_in_batch)
             except torch.OutOfMemoryError as error:
-                raise torch.OutOfMemoryError(f"{error} {OUT_OF_MEMORY}") from error
+                raise torch.OutOfMemoryError(f"{OUT_OF_MEMORY}. {error}") from error
         weights = [p for p in model.parameters() if p.requires_grad]
         gradients, recorded = [p.grad for p in weights], {k: len(v) for k, v in self._metrics[True].items()}
         for p in weights:  # a backward pass that runs out of memory leaves part of a gradient behind
@@ -158,7 +159,9 @@ class PADTrainer(Trainer):
         if isinstance(table, Mapping):
             return {name: self._examples(part) for name, part in table.items()}
         if self.args.loss == "dpo" and getattr(self, "state", None) and self.state.global_step:
-            raise ValueError("loss 'dpo' compares with the student before training: pass eval_dataset to the trainer")
+            raise ValueError(
+                "loss 'dpo' compares with the student before training: pass eval_dataset to the trainer, before training"
+            )
         examples = training_examples(self._student, table, self.args)
         networks = [self._network] if self._teacher is None else [self._network, self._teacher.model]
         ids = [e["prompt_ids"] for e in examples], [e["response_ids"] for e in examples]
@@ -194,7 +197,7 @@ class PADTrainer(Trainer):
     def _record_metrics(self, losses: Tensor, scored: Scored, training: bool) -> None:
         if not bool(torch.isfinite(losses).all()):
             raise FloatingPointError(
-                f"the loss is not finite at step {self.state.global_step}; the last checkpoint is unharmed. Lower "
+                f"the loss is not finite at step {self.state.global_step}. Lower "
                 "learning_rate or beta, or train in float32"
             )
         rewards = scored.rewards.detach()
@@ -214,11 +217,15 @@ class PADTrainer(Trainer):
 def _as_language_model(model: Any, tokenizer: Any) -> LanguageModel:
     if isinstance(model, str | Path):
         return load_model(model)
-    return model if isinstance(model, LanguageModel) else LanguageModel(model, tokenizer, type(model).__name__)
+    if isinstance(model, LanguageModel):
+        return model
+    if tokenizer is None:
+        raise ValueError("a bare transformers model needs its tokenizer: pass processing_class=tokenizer")
+    return LanguageModel(model, tokenizer, type(model).__name__)
 
 
 def _train_in_float32(network: Any) -> None:
-    """Adam's steps vanish in 16 bits: what is trained is kept in float32."""
+    """16-bit weights would round small updates away: trainable weights are kept in float32."""
     for weight in network.parameters():
         if weight.requires_grad and weight.dtype in (torch.bfloat16, torch.float16):
             weight.data = weight.data.float()
@@ -235,14 +242,14 @@ def _check_single_process(args: PADConfig) -> None:
 def _check_token_teacher(student: LanguageModel, teacher: LanguageModel | None) -> LanguageModel:
     if teacher is None:
         raise ValueError(
-            "token-level distillation reads the teacher's probability of every token: pass teacher=..., or set "
-            "token_kd=0 to train with the preference loss alone"
+            "token-level distillation reads the teacher's probability of every token: pass teacher=..., or use token_kd=0 "
+            "with another loss than 'token_kd'"
         )
     if teacher.device != student.device:
         raise ValueError(f"token_kd needs both models on one device; {student.device} and {teacher.device}")
     if not teacher.shares_vocabulary(student):
         raise ValueError(
             f"token_kd needs one tokenizer for both models and output heads of one size; those of {student.name} and "
-            f"{teacher.name} differ. Use token_kd=0, 'ppd', or 'sft' on the teacher's responses"
+            f"{teacher.name} differ. Use token_kd=0 with another loss, such as 'ppd', or 'sft' on the teacher's responses"
         )
     return teacher

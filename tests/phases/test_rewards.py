@@ -297,3 +297,22 @@ def test_killed_at_random_points_gives_the_unbroken_bytes(killer, sampled, tmp_p
     assert (tmp_path / "broken.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     rows = [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text(encoding="utf-8").split("\n") if line]
     assert all(len(row["selection_prob"]) == len(row["student_reward"]) == 4 for row in rows)
+
+
+def test_one_text_is_no_list_of_responses(tiny):
+    with pytest.raises(ValueError, match=r"write \['abc'\]"):
+        score(tiny.teacher, "Name a colour.", "abc")
+
+
+def test_the_reference_gives_the_same_scores(tiny):
+    for model in tiny:
+        texts = ["red", "a long walk by the river", "red"]
+        assert score(model, "Why?", texts, exact=True) == pytest.approx(score(model, "Why?", texts), abs=1e-4)
+
+
+def test_agreement_of_sums_compares_sums_with_sums(tiny, sampled):
+    from padlab.study.agreement import rank_agreement
+
+    table = add_rewards(sampled, tiny.student, length_normalize=False)
+    itself = rank_agreement(tiny.student, tiny.student, table, length_normalize=False).per_prompt
+    assert itself["jsd"] == pytest.approx(0, abs=1e-6)
