@@ -96,11 +96,10 @@ def cached_rows(
         return Path(folder) / name[:2] / f"{name[2:]}.json"
 
     def work_or_read(piece: Sequence[int]) -> Rows:
-        paths = {row: path_of(row) for row in piece}
-        rows = {row: _read_cached(path) for row, path in paths.items()}
+        rows = {row: _read_cached(path_of(row)) for row in piece}
         missing = [row for row in piece if rows[row] is None]
         for row, computed in zip(missing, work(missing) if missing else [], strict=True):
-            write_json(paths[row], computed)
+            write_json(path_of(row), computed)
             rows[row] = computed
         return [rows[row] for row in piece]
 

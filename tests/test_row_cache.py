@@ -53,7 +53,7 @@ def test_another_question_is_another_answer(tiny, counted, tmp_path):
     short = lambda prompt, options: f"{prompt} A {options[0]} B {options[1]}?"  # noqa: E731
     for settings in ({}, {"method": "n-way"}, {"max_response_tokens": 1}, {"question": short}):
         padlab.add_selection_probs(ROWS[:1], tiny.teacher, cache=tmp_path, **settings)
-    assert counted["asked"] == 5
+    assert counted["asked"] == 4
 
 
 def test_a_damaged_file_is_done_again(tmp_path):

@@ -6,13 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from padlab.candidates import check_candidates
-from padlab.lm.models import LanguageModel
-from padlab.phases.distillation import distill
-from padlab.phases.rewards import add_rewards
+from padlab import LanguageModel, add_rewards, add_selection_probs, check_candidates, distill, sample_responses
 from padlab.phases.rounds import Evaluate
-from padlab.phases.sampling import sample_responses
-from padlab.phases.selection import add_selection_probs
 from padlab.rankings.calibration import calibrate
 
 if TYPE_CHECKING:

@@ -142,9 +142,6 @@ class JudgeTrainer(Trainer):
         """Each prompt's questions share a row."""
         return torch.cat([question_losses(model, questions) for questions in inputs]).mean()
 
-    def _prepare_inputs(self, inputs):
-        return inputs
-
     def floating_point_ops(self, inputs):
         """Not counted."""
         return 0
