@@ -16,16 +16,12 @@ NOTEBOOK = "00_quickstart.ipynb"
 CELL_TIMEOUT = 1800  # seconds
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$`])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)", re.DOTALL)  # $$...$$, $...$
-STYLE = """
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>padlab</title><style>
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif }
 pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; border-radius: 4px; font-size: 13px }
 img { max-width: 100% } .anchor-link { display: none } math[display=block] { margin: 1rem 0; font-size: 1.15em }
 table { border-collapse: collapse } td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd }
-"""
-PAGE = (
-    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>padlab</title><style>{style}</style></head>'
-    "<body>{body}</body></html>"
-)
+</style></head><body>"""
 
 
 def notebook_folder() -> Path:
@@ -123,7 +119,7 @@ def write_html(notebook: Any, path: Path) -> Path:
             cell.source = FORMULA.sub(mathml, cell.source)
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
-    path.write_text(PAGE.format(style=STYLE, body=body), encoding="utf-8")
+    path.write_text(f"{PAGE}{body}</body></html>", encoding="utf-8")
     return path
 
 

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from padlab.candidates import check_candidates
-from padlab.rankings.calibration import calibrate
+from padlab import calibrate, check_candidates
 from padlab.rankings.metrics import kendall_tau, ndcg, top1
 from padlab.rankings.uncertainty import Interval, mean_interval
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from scipy.stats import binomtest
 
+from padlab import LanguageModel, add_selection_probs
 from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
-from padlab.lm.models import LanguageModel
 from padlab.phases.multiple_choice import LETTERS, letter_tokens, multiple_choice_question
-from padlab.phases.selection import add_selection_probs
 
 PROBE = (  # question, right answer; another question's answer is the wrong one
     ("What colour is the sky on a clear day?", "On a clear day the sky is blue."),
@@ -32,11 +32,12 @@ CONFIDENT = 0.02  # one-sided error we accept when we say that the letters follo
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of an examination: what was looked at, "ok" | "note" | "problem", and what it means."""
+    """One line of an examination: what was looked at, "ok" | "note" | "problem", what it means, and the numbers."""
 
     topic: str
     status: str
     text: str
+    numbers: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"[{self.status:7}] {self.topic}: {self.text}"
@@ -44,14 +45,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examination:
-    """All findings about a model, with the numbers behind them."""
+    """All findings about a model."""
 
     name: str
-    findings: tuple[Finding, ...]
-    numbers: dict[str, float]
+    findings: list[Finding]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers behind all findings."""
+        return {name: value for finding in self.findings for name, value in finding.numbers.items()}
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.name}", *map(str, self.findings)])
+        return "\n".join([self.name, *map(str, self.findings)])
 
     __repr__ = __str__
 
@@ -69,29 +74,21 @@ def examine(
         Examination; printing it shows the findings in plain words, `numbers` holds selection_accuracy, option_mass,
         prob_first (P of the first option, 0.5 = no bias) and the memory estimates in GB.
     """
-    findings, numbers = [], {}
-    for check in (_chat_template, _end_of_turn, _text_is_not_control, _option_letters):
-        topic = check.__name__.strip("_").replace("_", " ")
-        try:
-            findings.append(Finding(topic, *check(model)))
-        except ValueError as error:
-            findings.append(Finding(topic, "problem", str(error)))
+    checks = (_chat_template, _end_of_turn, _text_is_not_control, _option_letters)
+    findings = [_finding(check, model) for check in checks]
     if all(finding.status != "problem" for finding in findings):
-        try:
-            numbers = selection_probe(model)
-            findings.append(Finding("selection questions", *_verdict(numbers, judged=model.judge is not None)))
-        except (ValueError, FloatingPointError) as error:  # a context that is too short, weights that overflow
-            findings.append(Finding("selection questions", "problem", str(error)))
-    memory = memory_estimate(model.model, n, prompt_tokens, response_tokens, lora)
-    needed = "about {gb_scoring:.1f} GB to score and {gb_training:.1f} GB to train".format(**memory)
-    kind = "LoRA r 16" if lora else "full fine-tuning"
-    text = f"{needed} ({kind}) one prompt of {prompt_tokens} tokens with {n} responses of {response_tokens}"
-    free = torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else float("inf")
-    if memory["gb_training"] > free:
-        findings.append(Finding("memory", "problem", f"{text}; only {free:.1f} GB are free on the GPU"))
-    else:
-        findings.append(Finding("memory", "ok", text))
-    return Examination(model.name, tuple(findings), {**numbers, **memory})
+        findings.append(_finding(_selection_questions, model))
+    findings.append(_finding(_memory, model, n, prompt_tokens, response_tokens, lora))
+    return Examination(model.name, findings)
+
+
+def _finding(check: Callable[..., tuple], *arguments: Any) -> Finding:
+    """What a check says of its topic, the function's name; an error is a problem."""
+    topic = check.__name__.strip("_").replace("_", " ")
+    try:
+        return Finding(topic, *check(*arguments))
+    except (ValueError, FloatingPointError) as error:  # e.g. a context that is too short, weights that overflow
+        return Finding(topic, "problem", str(error))
 
 
 def selection_probe(model: LanguageModel) -> dict[str, float]:
@@ -175,20 +172,32 @@ def _option_letters(model: LanguageModel) -> tuple[str, str]:
     return "ok", "A to H are single tokens"
 
 
-def _verdict(numbers: dict[str, float], judged: bool) -> tuple[str, str]:
-    status, advice = "ok", "It can be a teacher for calibration (alpha > 0)"
+def _selection_questions(model: LanguageModel) -> tuple[str, str, dict[str, float]]:
+    numbers = selection_probe(model)
+    status, advice = "note", "There is a signal, but a weak one: look at an alpha sweep first; use a small alpha"
     if numbers["p_value"] > CONFIDENT:
-        status, advice = "note", "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
+        advice = "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
     elif numbers["option_mass"] < 0.5:
-        status, advice = (
-            "note",
-            "Most answers are no letters at all: do not trust the letters. Keep alpha = 0",
-        )
-    elif numbers["prob_right"] < 0.6:
-        status, advice = "note", "There is a signal, but a weak one: look at an alpha sweep first; use a small alpha"
+        advice = "Most answers are no letters at all: do not trust the letters. Keep alpha = 0"
+    elif numbers["prob_right"] >= 0.6:
+        status, advice = "ok", "It can be a teacher for calibration (alpha > 0)"
     text = (
         "right in {selection_accuracy:.0%} of 24 easy questions once both orders are averaged (mean p "
         "{prob_right:.2f}); picks the first option {prob_first:.0%} of the time; {option_mass:.0%} of the answers are "
         "letters. "
     ).format(**numbers)
-    return status, ("its judge adapter, not the model itself, is " if judged else "") + text + advice
+    judge = "its judge adapter, not the model itself, is " if model.judge is not None else ""
+    return status, judge + text + advice, numbers
+
+
+def _memory(
+    model: LanguageModel, n: int, prompt_tokens: int, response_tokens: int, lora: bool
+) -> tuple[str, str, dict[str, float]]:
+    memory = memory_estimate(model.model, n, prompt_tokens, response_tokens, lora)
+    needed = "about {gb_scoring:.1f} GB to score and {gb_training:.1f} GB to train".format(**memory)
+    kind = "LoRA r 16" if lora else "full fine-tuning"
+    text = f"{needed} ({kind}) one prompt of {prompt_tokens} tokens with {n} responses of {response_tokens}"
+    free = torch.cuda.mem_get_info()[0] / 1e9 if torch.cuda.is_available() else float("inf")
+    if memory["gb_training"] > free:
+        return "problem", f"{text}; only {free:.1f} GB are free on the GPU", memory
+    return "ok", text, memory

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from padlab.lm.models import LanguageModel
-from padlab.phases.selection import add_selection_probs
+from padlab import LanguageModel, add_selection_probs
 from padlab.rankings.uncertainty import Interval, mean_interval
 
 if TYPE_CHECKING:

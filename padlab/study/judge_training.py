@@ -17,14 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from padlab import LanguageModel, load_prompts, sample_responses, with_judge
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.chat import encode_chat
 from padlab.lm.fast.scoring import next_token_logprobs
-from padlab.lm.loading import with_judge
-from padlab.lm.models import LanguageModel
 from padlab.phases.multiple_choice import letter_tokens, multiple_choice_question, truncate
-from padlab.phases.sampling import sample_responses
-from padlab.prompts import load_prompts
 from padlab.runs import fingerprint, stage_folder
 from padlab.study.judge import PreferencePair, make_pairs
 from padlab.training.callbacks import MarkComplete, Progress, last_complete
