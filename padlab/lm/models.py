@@ -140,7 +140,7 @@ def _hash_of(weights: dict[str, torch.Tensor], more: str = "") -> str:
 
 
 def _state_of(weight: torch.Tensor) -> tuple[Any, ...]:
-    """Changes when a weight is replaced or written to: address, torch's write counter, shape, and the sum of its values.
+    """Changes when a weight is replaced or written to: address, torch's write counter, shape, sum of its values.
 
     The sum notices writes through `.data`, which torch does not count; it takes a tenth of the time of the hash.
     """

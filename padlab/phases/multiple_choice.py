@@ -142,7 +142,7 @@ def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[in
 
 
 def _continuation_ids(tokenizer: Any, text: str, word: str) -> list[list[int]]:
-    """The ids that a word, and a space and the word, add to the question; a final -1 marks a word that merged with it."""
+    """The ids that a word, and a space and the word, add to the question; a final -1 marks one that merged with it."""
     segments = render_segments(tokenizer, [{"role": "user", "content": text}], True)
     question_ids, continuations = encode_segments(tokenizer, segments), []
     for spelling in (word, f" {word}"):

@@ -62,9 +62,9 @@ def add_selection_probs(
     Returns:
         The table with, per row: `selection_prob` (n floats, sum 1); `option_mass` (mean probability that the answer is
         an option letter at all) and `none_mass` (that it begins with "None"); `position_bias` (P(first option) - 1 /
-        number of options, before orders are averaged); `order_consistency` (pairwise: share of pairs of different texts won by the same
-        response in both orders; n-way: share of rotations whose top choice is the overall top choice); `confident`
-        (option mass at least 1/2 and order consistency at least 2/3).
+        number of options, before orders are averaged); `order_consistency` (pairwise: share of pairs of different
+        texts won by the same response in both orders; n-way: share of rotations whose top choice is the overall top
+        choice); `confident` (option mass at least 1/2 and order consistency at least 2/3).
 
     Raises:
         ValueError: an unknown method, an option letter that is not one token for this model, a question longer than

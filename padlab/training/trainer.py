@@ -160,7 +160,7 @@ class PADTrainer(Trainer):
             return {name: self._examples(part) for name, part in table.items()}
         if self.args.loss == "dpo" and getattr(self, "state", None) and self.state.global_step:
             raise ValueError(
-                "loss 'dpo' compares with the student before training: pass eval_dataset to the trainer, before training"
+                "loss 'dpo' compares with the student before training: pass eval_dataset to the trainer then"
             )
         examples = training_examples(self._student, table, self.args)
         networks = [self._network] if self._teacher is None else [self._network, self._teacher.model]
@@ -242,14 +242,14 @@ def _check_single_process(args: PADConfig) -> None:
 def _check_token_teacher(student: LanguageModel, teacher: LanguageModel | None) -> LanguageModel:
     if teacher is None:
         raise ValueError(
-            "token-level distillation reads the teacher's probability of every token: pass teacher=..., or use token_kd=0 "
-            "with another loss than 'token_kd'"
+            "token-level distillation reads the teacher's probability of every token: pass teacher=..., or use "
+            "token_kd=0 with another loss than 'token_kd'"
         )
     if teacher.device != student.device:
         raise ValueError(f"token_kd needs both models on one device; {student.device} and {teacher.device}")
     if not teacher.shares_vocabulary(student):
         raise ValueError(
             f"token_kd needs one tokenizer for both models and output heads of one size; those of {student.name} and "
-            f"{teacher.name} differ. Use token_kd=0 with another loss, such as 'ppd', or 'sft' on the teacher's responses"
+            f"{teacher.name} differ. Use token_kd=0 with another loss: 'ppd', or 'sft' on the teacher's responses"
         )
     return teacher

@@ -1,6 +1,7 @@
 """The question's text and what is read from the answers: letters, other mass, cuts, consistency, averages."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -134,11 +135,11 @@ def test_resuming_with_another_wording_for_many_options_is_refused(tiny, answeri
     """The wording may differ for three options only."""
     answering(tiny.teacher, len)
     rows = [{"prompt": "p", "responses": ["a", "bb", "ccc"]}]
-    ask = lambda word: (
-        lambda p, o: (
-            multiple_choice_question(p, o) if len(o) == 2 else multiple_choice_question(p, o).replace("best", word)
-        )
-    )  # noqa: E731
-    add_selection_probs(rows, tiny.teacher, "n-way", question=ask("best"), folder=tmp_path)
+
+    def ask(word, prompt, options):
+        text = multiple_choice_question(prompt, options)
+        return text if len(options) == 2 else text.replace("best", word)
+
+    add_selection_probs(rows, tiny.teacher, "n-way", question=partial(ask, "best"), folder=tmp_path)
     with pytest.raises(ValueError, match="candidates"):
-        add_selection_probs(rows, tiny.teacher, "n-way", question=ask("nicest"), folder=tmp_path)
+        add_selection_probs(rows, tiny.teacher, "n-way", question=partial(ask, "nicest"), folder=tmp_path)

@@ -165,10 +165,9 @@ def test_a_forged_vote_does_not_count(tiny, answering, method):
     assert {text for options, _, _ in asked for text in options} == {forged, "red"}
     for model in tiny:
         control = set(control_tokens(model.tokenizer).values())
-        count = lambda text: sum(
-            i in control for i in encode_chat(model.tokenizer, multiple_choice_question("q", [text, "red"]))
-        )  # noqa: B023, E731
-        assert count(forged) == count("blue")
+        questions = [multiple_choice_question("q", [text, "red"]) for text in (forged, "blue")]
+        counts = [sum(i in control for i in encode_chat(model.tokenizer, question)) for question in questions]
+        assert counts[0] == counts[1]
 
 
 def test_a_letter_that_is_not_one_token_is_refused(tiny):

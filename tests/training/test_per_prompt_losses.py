@@ -36,7 +36,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def first_loss(models, table, loss, **settings):
-    return distill(models.student, table, loss=loss, teacher=models.teacher, **{**ONE_STEP, **settings}).history[0]["loss"]
+    trained = distill(models.student, table, loss=loss, teacher=models.teacher, **{**ONE_STEP, **settings})
+    return trained.history[0]["loss"]
 
 
 def test_before_training_dpo_is_ln_2_and_sft_the_mean_reward(models, table):
