@@ -113,7 +113,10 @@ CASES = {
         lambda w: w.sample([PROMPTS[0], LONG]),
         r"row 1: the prompt has \d+ tokens; .*exceeds the context of tiny student \(512\). Shorten the prompt, drop",
     ),
-    "lone surrogate": (lambda w: w.sample(["a", "\udc00"]), "row 1: lone surrogate at character 0.*clean it with"),
+    "lone surrogate": (
+        lambda w: w.sample(["a", "\udc00"]),
+        "row 1 does not fit into the table: .*surrogates not allowed; mend or drop",
+    ),
     "broken JSONL line": (
         lambda w: jsonl(w, '{"prompt": "a"}', '{"prompt": "b'),
         r"prompts.jsonl, line 2 is not valid JSON \(.*column.*mend or delete that line",
@@ -219,7 +222,7 @@ CASES = {
     "another model": (lambda w: w.score(w.all(), w.student), "model: .*in the folder, .*tiny student.* now"),
     "another seed": (
         lambda w: w.sample(seed=1),
-        "seed: 0 in the folder, 1 now\nUse the same settings to resume, another",
+        "seed: 0 in the folder, 1 now\nUse the same settings, another",
     ),
 }
 
