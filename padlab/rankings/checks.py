@@ -1,9 +1,10 @@
 """Input checks that all functions on rankings share: finite scores, valid masks, same items, matching shapes."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
-from torch.distributions import constraints
 
 FILLER = -1e30  # used in place of log 0 = -inf, so that 0 * log 0 and its gradient are 0 and not NaN
 
@@ -13,15 +14,31 @@ def working_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def working_scores(
+    scores: Float[Tensor, "*batch items"], mask: Bool[Tensor, "*batch items"] | None
+) -> Float[Tensor, "*batch items"]:
+    """Scores in float64, with -1e30, -2e30, ... for the items that do not exist.
+
+    So absent items come last in every ranking, in ascending order, with probability 1, by the formulas that hold for
+    all items; whatever has probability 0 has a log-probability of about -1e30 or less.
+
+    >>> working_scores(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([True, False, False])).softmax(-1)
+    tensor([1., 0., 0.], dtype=torch.float64)
+    """
+    scores = scores.to(working_dtype(scores.device))
+    if mask is None:
+        return scores
+    return torch.where(mask, scores, FILLER * torch.arange(1, scores.shape[-1] + 1, device=scores.device).to(scores))
+
+
 def check_scores(
-    scores: Float[Tensor, "*batch items"] | list, mask: Shaped[Tensor, "..."] | None = None, finite: bool = True
+    scores: Float[Tensor, "*batch items"] | list, mask: Shaped[Tensor, "..."] | None = None
 ) -> tuple[Float[Tensor, "*batch items"], Bool[Tensor, "*batch items"] | None]:
     """Scores as a floating-point tensor with absent items set to 0, and the mask in the same shape.
 
     Args:
         scores: batch shape x n, beta * reward (nats), finite wherever the item exists.
         mask: True where the item exists; None means that all do. It is broadcast to the shape of the scores.
-        finite: check for NaN and infinities (on a GPU this waits for the values).
     Raises:
         ValueError: no items, a mask of another shape or dtype, a row without items, or a score that is not finite
             (row and item are named).
@@ -33,9 +50,15 @@ def check_scores(
         raise ValueError(f"scores have shape {tuple(scores.shape)}: expected at least one item in the last dimension")
     if mask is not None:
         mask = _check_mask(mask, scores)
-        scores = torch.where(mask, scores, torch.zeros_like(scores))
-    if finite:
-        _check_finite(scores)
+        scores = scores.masked_fill(~mask, 0.0)
+    not_finite = ~torch.isfinite(scores)
+    if not_finite.any():
+        *row, item = not_finite.nonzero()[0].tolist()
+        raise ValueError(
+            f"{row_name(row)}, item {item} has the score {scores[(*row, item)].item()}: scores must be finite "
+            f"({int(not_finite.sum())} are not). Remove that response, or mark it absent with mask (True = the item "
+            "exists)"
+        )
     return scores, mask
 
 
@@ -50,26 +73,18 @@ def _check_mask(mask: Tensor, scores: Tensor) -> Tensor:
         raise ValueError(message) from None
     empty_rows = ~mask.any(-1)
     if empty_rows.any():
-        row = _row_name(empty_rows.nonzero()[0])
+        row = row_name(empty_rows.nonzero()[0].tolist())
         raise ValueError(f"{row} has no item at all: remove that row, or set mask to True where an item exists")
     return mask
 
 
-def _check_finite(scores: Tensor) -> None:
-    not_finite = ~torch.isfinite(scores)
-    if not not_finite.any():
-        return
-    index = not_finite.nonzero()[0]
-    raise ValueError(
-        f"{_row_name(index[:-1])}, item {int(index[-1])} has the score {scores[tuple(index)].item()}: scores must be "
-        f"finite ({int(not_finite.sum())} are not). Remove that response, or mark it absent with mask (True = the item "
-        "exists)"
-    )
+def row_name(index: Sequence[int]) -> str:
+    """A row of a batch in words, for messages.
 
-
-def _row_name(index: Tensor) -> str:
-    numbers = index.tolist()
-    return f"row {numbers[0] if len(numbers) == 1 else tuple(numbers) or 0} (prompt)"
+    >>> row_name([2]), row_name([0, 1])
+    ('row 2 (prompt)', 'row (0, 1) (prompt)')
+    """
+    return f"row {index[0] if len(index) == 1 else tuple(index) or 0} (prompt)"
 
 
 def check_same_shape(**tensors: Tensor) -> None:
@@ -82,9 +97,8 @@ def check_same_shape(**tensors: Tensor) -> None:
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError(
-            "shapes differ: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()) + "; they must be equal"
-        )
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"shapes differ: {listed}; they must be equal")
 
 
 def broadcast_batches(first: torch.Size, second: torch.Size) -> torch.Size:
@@ -99,59 +113,20 @@ def broadcast_batches(first: torch.Size, second: torch.Size) -> torch.Size:
         raise ValueError(f"batch shapes {tuple(first)} and {tuple(second)} do not broadcast") from None
 
 
-def check_same_items(first_mask: Tensor | None, second_mask: Tensor | None, shape: torch.Size) -> Tensor | None:
-    """The mask that two distributions share, in the given shape; None when every item exists.
-
-    Raises:
-        ValueError: the two masks differ.
-    """
-    if first_mask is None and second_mask is None:
-        return None
-    device = next(mask.device for mask in (first_mask, second_mask) if mask is not None)
-    all_exist = torch.ones((), dtype=torch.bool, device=device)
-    first, second = (
-        (all_exist if mask is None else mask).to(device).expand(shape) for mask in (first_mask, second_mask)
-    )
-    different = (first != second).any(-1)
-    if different.any():
-        row = _row_name(different.nonzero()[0])
-        raise ValueError(f"{row}: the two distributions rank different items; give both the same mask")
-    return first
-
-
-class Rankings(constraints.Constraint):
-    """Constraint on rankings: rows of distinct item indices 0 .. n-1, all n of them or the first k."""
-
-    is_discrete = True
-    event_dim = 1
-
-    def __init__(self, items: int):
-        self.items = items
-
-    def check(self, value: Tensor) -> Tensor:
-        """True for each row that is a ranking or the beginning of one."""
-        ordered = value.sort(-1).values
-        distinct = (ordered[..., 1:] != ordered[..., :-1]).all(-1)
-        return distinct & ((value >= 0) & (value < self.items)).all(-1)
-
-
 def check_rankings(value: Tensor, items: int) -> None:
-    """Check that every row of `value` is a ranking of the items 0 .. n-1, or the beginning of one.
+    """Check that every row of `value` is a ranking of the items 0 .. n-1.
 
     Raises:
-        ValueError: no integers, more items than n, indices outside 0 .. n-1, or repeated ones (row named).
+        ValueError: no integers, another number of items, indices outside 0 .. n-1, or repeated ones (row named).
 
     >>> check_rankings(torch.tensor([[2, 0, 1], [0, 1, 2]]), 3)
     """
-    if value.dim() == 0 or not 0 < value.shape[-1] <= items or value.is_floating_point():
+    if value.shape[-1:] != (items,) or value.is_floating_point():
+        shape = tuple(value.shape)
         raise ValueError(
-            f"a ranking has 1 to {items} item indices (int64) in its last dimension; "
-            f"got shape {tuple(value.shape)}, {value.dtype}"
+            f"a ranking has {items} item indices (int64) in its last dimension; got {shape}, {value.dtype}"
         )
-    invalid = ~Rankings(items).check(value)
+    invalid = (value.sort(-1).values != torch.arange(items, device=value.device)).any(-1)
     if invalid.any():
-        index = invalid.nonzero()[0]
-        raise ValueError(
-            f"{value[tuple(index)].tolist()} at {tuple(index.tolist())} is not a ranking: "
-            f"item indices from 0 to {items - 1} may each occur at most once"
-        )
+        index = tuple(invalid.nonzero()[0].tolist())
+        raise ValueError(f"{value[index].tolist()} at {index} is no ranking: each of 0 to {items - 1} must occur once")

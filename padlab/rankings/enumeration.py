@@ -9,13 +9,12 @@ from functools import lru_cache
 from math import comb, factorial
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from padlab.rankings.subsets import step_log_probs, subset_level
 
 ENUMERATION_LIMIT = 10  # items: 10! = 3,628,800 rankings
-CACHE_LIMIT = 9  # items: tables of all rankings of up to 9 items are cached, 3 MB in int8
 ENTRY_LIMIT = 2**28  # rows x rankings in one tensor: 2 GiB in float64
 
 
@@ -33,36 +32,35 @@ def check_enumerable(items: int, rows: int = 1) -> None:
     count = factorial(items)
     if items > ENUMERATION_LIMIT:
         raise ValueError(
-            f"{items} items have {count:,} rankings: enumeration stops at {ENUMERATION_LIMIT} items "
-            f"({factorial(ENUMERATION_LIMIT):,} rankings). Entropy, KL and rank marginals are exact up to n = 20 "
-            "without it, and js_divergence(method='sampled') works at any n"
+            f"{items} items have {count:,} rankings: enumeration stops at {ENUMERATION_LIMIT} items. Entropy, KL and "
+            "rank marginals are exact up to n = 20 without it, and js_divergence(method='sampled') works at any n"
         )
     if rows * count > ENTRY_LIMIT:
         raise ValueError(f"{rows} rows x {count:,} rankings do not fit in one tensor: split the batch")
 
 
 def ranking_log_probs(
-    scores: Float[Tensor, "rows items"],
-    mask: Bool[Tensor, "rows items"] | None = None,
-    dtype: torch.dtype | None = None,
+    scores: Float[Tensor, "rows items"], dtype: torch.dtype | None = None
 ) -> Float[Tensor, "rows rankings"]:
     """Log-probabilities of all rankings in lexicographic order, rows x n!, nats.
 
     Args:
         scores: rows x n.
-        mask: True where the item exists; rankings that do not end with the absent items get about -1e30.
         dtype: dtype of the result, by default that of the scores. Each step is rounded to it; all steps are <= 0, so
             that their sum does not cancel.
+    Raises:
+        ValueError: n above 10, or too many rows for one tensor.
 
     >>> ranking_log_probs(torch.tensor([[0.0, 0.0]])).exp()  # two rankings of two equal items
     tensor([[0.5000, 0.5000]])
     """
-    items = scores.shape[-1]
+    rows, items = scores.shape
+    check_enumerable(items, rows)
     smallest = min(1, items - 1)  # a single item that is left comes next with certainty
-    log_probs = scores.new_zeros(len(scores), comb(items, smallest), 1, dtype=dtype)  # rows x sets x rankings of a set
+    log_probs = scores.new_zeros(rows, comb(items, smallest), 1, dtype=dtype)  # rows x sets x rankings of a set
     for size in range(smallest + 1, items + 1):
         members, children = subset_level(items, size, scores.device)
-        step = step_log_probs(scores, mask, members).to(log_probs.dtype)
+        step = step_log_probs(scores, members).to(log_probs.dtype)
         if size < items:  # for the full set, the smaller sets are in order already
             log_probs = log_probs.index_select(1, children.flatten())
         log_probs = (step[..., None] + log_probs.view(*step.shape, log_probs.shape[-1])).flatten(2)
@@ -79,17 +77,15 @@ def all_rankings(items: int, device: torch.device | None = None) -> Int[Tensor, 
     [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
     """
     check_enumerable(items)
-    rankings = _cached_rankings(items) if items <= CACHE_LIMIT else _make_rankings(items)
-    return rankings.to(device=device or "cpu", dtype=torch.long)
+    return _make_rankings(items).to(device=device or "cpu", dtype=torch.long)
 
 
+@lru_cache
 def _make_rankings(items: int) -> Tensor:
+    """The rankings in int8, 36 MB for 10 items."""
     if items == 0:
         return torch.zeros(1, 0, dtype=torch.int8, device="cpu")
     rest = _make_rankings(items - 1)
     first = torch.arange(items, dtype=torch.int8, device="cpu")[:, None, None]
     rest = rest + (rest >= first)  # the other items in ascending order, without the first
     return torch.cat([first.expand(-1, rest.shape[1], 1), rest], -1).flatten(0, 1)
-
-
-_cached_rankings = lru_cache(maxsize=8)(_make_rankings)

@@ -41,49 +41,45 @@ class GoodnessOfFit(NamedTuple):
     weakened_triples: Float[Tensor, "*batch"]
 
 
-def fit_plackett_luce(
-    pairwise: Float[Tensor, "*batch items items"], weights: Float[Tensor, "*batch items items"] | None = None
-) -> Float[Tensor, "*batch items"]:
+def fit_plackett_luce(pairwise: Float[Tensor, "*batch items items"]) -> Float[Tensor, "*batch items"]:
     """Maximum likelihood scores of a Plackett-Luce (Bradley-Terry) distribution for pairwise choices; mean 0.
+
+    Newton's method on sum_{i<j} (p_ij log s_ij + p_ji log s_ji), where s_ij = sigmoid(score i - score j).
 
     Args:
         pairwise: entry i, j is the probability that i is chosen over j; entries i, j and j, i sum to 1; the diagonal
             is ignored. Probabilities are kept `SELECTION_FLOOR` = 1e-6 away from 0 and 1, so that scores stay finite.
-        weights: number of comparisons of i and j, symmetric, at least 0; None counts every pair once.
     Raises:
-        ValueError: a table that is not square, entries outside 0 .. 1, pairs that do not sum to 1, or weights of
-            another shape or that leave some items uncompared.
+        ValueError: a table that is not square, entries outside 0 .. 1, or pairs that do not sum to 1.
 
     >>> fit_plackett_luce(torch.tensor([[0.5, 0.88], [0.12, 0.5]])).softmax(-1)
     tensor([0.8800, 0.1200])
     """
-    observed, weights = _check_choices(pairwise, weights)
-    scores = _least_squares(observed.logit())
+    observed = _check_choices(pairwise)
+    scores = observed.logit().mean(-1)  # least squares: the differences of scores closest to the log-odds
     for _ in range(NEWTON_STEPS):
-        step = _newton_step(scores, observed, weights)
+        fitted = _pairwise(scores)
+        gradient = (observed - fitted).sum(-1)
+        curvature = fitted * (1 - fitted)
+        curvature = curvature - torch.diag_embed(curvature.diagonal(dim1=-2, dim2=-1))
+        hessian = torch.diag_embed(curvature.sum(-1)) - curvature + 1 / scores.shape[-1]  # 1/n fixes the mean at 0
+        step = torch.linalg.solve(hessian, gradient)
+        step = step / step.abs().amax(-1, keepdim=True).clamp(min=1)  # no score moves by more than 1 at a time
         scores = scores + step
         if step.abs().max() < 1e-12:
             break
     return scores.to(pairwise.dtype)
 
 
-def _newton_step(scores: Tensor, observed: Tensor, weights: Tensor) -> Tensor:
-    """One damped Newton step on the log-likelihood sum_{i<j} w_ij (p_ij log s_ij + p_ji log s_ji), s_ij fitted."""
-    fitted = torch.sigmoid(scores[..., :, None] - scores[..., None, :])
-    gradient = (weights * (observed - fitted)).sum(-1)
-    curvature = weights * fitted * (1 - fitted)
-    hessian = torch.diag_embed(curvature.sum(-1)) - curvature + 1 / scores.shape[-1]  # the constant fixes the mean at 0
-    step = torch.linalg.solve(hessian, gradient)
-    return step / step.abs().amax(-1, keepdim=True).clamp(min=1)  # no score moves by more than 1 at a time
+def _pairwise(scores: Tensor) -> Tensor:
+    return torch.sigmoid(scores[..., :, None] - scores[..., None, :])
 
 
-def goodness_of_fit(
-    pairwise: Float[Tensor, "*batch items items"], weights: Float[Tensor, "*batch items items"] | None = None
-) -> GoodnessOfFit:
+def goodness_of_fit(pairwise: Float[Tensor, "*batch items items"]) -> GoodnessOfFit:
     """How far pairwise choices are from every Plackett-Luce distribution: maximum likelihood fit and its misfit.
 
     Args:
-        pairwise, weights: as in `fit_plackett_luce`; weights affect the fit only.
+        pairwise: as in `fit_plackett_luce`.
     Returns:
         GoodnessOfFit. With two items every choice fits exactly, and all measures of misfit are 0.
     Raises:
@@ -93,11 +89,10 @@ def goodness_of_fit(
     >>> goodness_of_fit(cycle).cyclic_share
     tensor(1.)
     """
-    observed, _ = _check_choices(pairwise, None)
-    scores = fit_plackett_luce(pairwise, weights).to(observed.dtype)
-    fitted = torch.sigmoid(scores[..., :, None] - scores[..., None, :])
-    log_odds = observed.logit()
-    best = _least_squares(log_odds)
+    observed = _check_choices(pairwise)
+    scores = fit_plackett_luce(pairwise).to(observed.dtype)
+    fitted, log_odds = _pairwise(scores), observed.logit()
+    best = log_odds.mean(-1)  # the scores that explain most of the log-odds' sum of squares
     unexplained = (log_odds - (best[..., :, None] - best[..., None, :])).square().sum((-1, -2))
     kl = (observed * (observed.log() - fitted.log())).sum((-1, -2))  # the diagonal, 1/2 and 1/2, adds 0
     items = scores.shape[-1]
@@ -112,12 +107,11 @@ def goodness_of_fit(
     return GoodnessOfFit(*(v.to(pairwise.dtype) for v in values))
 
 
-def _check_choices(pairwise: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """In float64: probabilities away from 0 and 1, with 1/2 on the diagonal; weights with 0 there."""
+def _check_choices(pairwise: Tensor) -> Tensor:
+    """In float64: probabilities away from 0 and 1, with 1/2 on the diagonal."""
     if pairwise.dim() < 2 or pairwise.shape[-1] != pairwise.shape[-2]:
         raise ValueError(f"pairwise has shape {tuple(pairwise.shape)}: expected n x n probabilities")
-    items = pairwise.shape[-1]
-    diagonal = torch.eye(items, dtype=torch.bool, device=pairwise.device)
+    diagonal = torch.eye(pairwise.shape[-1], dtype=torch.bool, device=pairwise.device)
     observed = pairwise.to(working_dtype(pairwise.device)).masked_fill(diagonal, 0.5)
     invalid = ~((observed >= 0) & ((observed + observed.mT - 1).abs() < 1e-3))
     if invalid.any():
@@ -126,25 +120,7 @@ def _check_choices(pairwise: Tensor, weights: Tensor | None) -> tuple[Tensor, Te
             f"pairwise{row or ''}: P({i} over {j}) = {observed[(*row, i, j)]:.4g} and P({j} over {i}) = "
             f"{observed[(*row, j, i)]:.4g}; both must lie between 0 and 1 and sum to 1"
         )
-    return observed.clamp(SELECTION_FLOOR, 1 - SELECTION_FLOOR), _check_weights(weights, observed, diagonal)
-
-
-def _check_weights(weights: Tensor | None, observed: Tensor, diagonal: Tensor) -> Tensor:
-    weights = torch.ones_like(observed) if weights is None else weights.to(observed)
-    if weights.shape != observed.shape:
-        raise ValueError(f"weights have shape {tuple(weights.shape)}, pairwise {tuple(observed.shape)}: must be equal")
-    weights = weights.masked_fill(diagonal, 0.0)
-    if (weights < 0).any() or not torch.equal(weights, weights.mT):
-        raise ValueError("weights: the number of comparisons of i and j must be symmetric and at least 0")
-    compared = (weights > 0).to(observed) + diagonal
-    if not torch.linalg.matrix_power(compared, observed.shape[-1]).gt(0).all():
-        raise ValueError("weights: some items are never compared with the others, directly or through third items")
-    return weights
-
-
-def _least_squares(log_odds: Tensor) -> Tensor:
-    """The scores whose differences are closest to the log-odds, all pairs with equal weight: the row means."""
-    return log_odds.mean(-1)
+    return observed.clamp(SELECTION_FLOOR, 1 - SELECTION_FLOOR)
 
 
 def _triples(log_odds: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,6 +4,8 @@
 little memory (streamed, n up to 10) or an unbiased estimate at any n.
 """
 
+from collections.abc import Callable
+from functools import partial
 from math import factorial, log
 from typing import NamedTuple
 
@@ -15,8 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from padlab.rankings.checks import working_dtype
 from padlab.rankings.enumeration import check_enumerable, ranking_log_probs
-from padlab.rankings.plackett_luce import PlackettLuce, kl_divergence, paired_rows
-from padlab.rankings.subsets import step_log_probs
+from padlab.rankings.plackett_luce import PlackettLuce, expand_pair, kl_divergence
 
 AUTO_LIMIT = 8  # items: method "auto" is exact up to 8! = 40,320 rankings
 CHUNK_RANKINGS = 2**18  # rows x rankings processed at once (2 MiB per float64 tensor, fits a CPU cache)
@@ -47,26 +48,17 @@ def is_large(distribution: PlackettLuce) -> bool:
     return items > AUTO_LIMIT or rows * factorial(items) > CHECKPOINT_RANKINGS
 
 
-def large_divergence(
-    student: PlackettLuce,
-    teacher: PlackettLuce,
-    divergence: str,
-    method: str,
-    num_samples: int,
-    generator: torch.Generator | None,
-) -> Float[Tensor, "*batch"]:
+def large_divergence(student: PlackettLuce, teacher: PlackettLuce, divergence: str) -> Float[Tensor, "*batch"]:
     """The divergences of `ppd_loss` where `is_large`, in nats.
 
     Args:
         student, teacher: distributions over the same items, one batch shape.
-        divergence: "js", "forward_kl" = KL(teacher || student) or "reverse_kl" = KL(student || teacher).
-        method, num_samples, generator: for "js", see `js_divergence`. The KLs are always exact, n up to 20.
+        divergence: "js" (see `js_divergence`), "forward_kl" = KL(teacher || student) or "reverse_kl" = KL(student ||
+            teacher); the KLs are exact, n up to 20.
     """
-    if divergence == "forward_kl":
-        return kl_divergence(teacher, student)
-    if divergence == "reverse_kl":
-        return kl_divergence(student, teacher)
-    return js_divergence(student, teacher, method, num_samples, generator).value
+    if divergence == "js":
+        return js_divergence(student, teacher).value
+    return kl_divergence(teacher, student) if divergence == "forward_kl" else kl_divergence(student, teacher)
 
 
 def js_divergence(
@@ -92,13 +84,13 @@ def js_divergence(
     >>> js_divergence(torch.tensor([3.0, 0.0]), torch.tensor([3.0, 0.0])).value
     tensor(0.)
     """
-    p, q, rows = paired_rows(p, q)
+    p, q = expand_pair(p, q)
     if method not in ("auto", "exact", "sampled"):
         raise ValueError(f"method is {method!r}: expected 'auto', 'exact' or 'sampled'")
     if method == "auto":
         method = "exact" if p.items <= AUTO_LIMIT else "sampled"
     if method == "exact":
-        value = _exact_js(*rows)
+        value = _exact_js(p.rows(), q.rows())
         error = torch.zeros_like(value)
     else:
         value, error = _sampled_js(p, q, num_samples, generator)
@@ -111,48 +103,38 @@ def _js_term(log_ratio: Tensor) -> Tensor:
     return log(2) + logsigmoid(-log_ratio) + log_ratio * torch.sigmoid(log_ratio)
 
 
-def _exact_js(p_scores: Tensor, q_scores: Tensor, mask: Tensor | None) -> Tensor:
+def _exact_js(p_scores: Tensor, q_scores: Tensor) -> Tensor:
     """JSD = sum_r M(r) term(log Q(r)/P(r)) over all rankings; one value per row."""
     rows, items = p_scores.shape
     check_enumerable(items)
     recompute = torch.is_grad_enabled() and rows * factorial(items) > CHECKPOINT_RANKINGS
+    run = partial(checkpoint, _chunk_js, use_reentrant=False) if recompute else _chunk_js
     nothing_drawn = p_scores.new_zeros(rows)  # log 1
-    return _stream(p_scores, q_scores, mask, nothing_drawn, nothing_drawn, recompute)
+    return _stream(run, p_scores, q_scores, nothing_drawn, nothing_drawn)
 
 
-def _stream(
-    p_scores: Tensor, q_scores: Tensor, mask: Tensor | None, p_head: Tensor, q_head: Tensor, recompute: bool
-) -> Tensor:
-    """Part of the JSD from all rankings that begin with items drawn before, whose log-probabilities are p/q_head."""
-    count = factorial(p_scores.shape[-1])
-    if count > CHUNK_RANKINGS:
-        return _stream_by_first_item(p_scores, q_scores, mask, p_head, q_head, recompute)
-    filled_mask = torch.ones_like(p_scores, dtype=torch.bool) if mask is None else mask
-    chunks = (t.split(max(1, CHUNK_RANKINGS // count)) for t in (p_scores, q_scores, filled_mask, p_head, q_head))
-    parts = []
-    for p_chunk, q_chunk, mask_chunk, *heads in zip(*chunks, strict=True):
-        chunk = (p_chunk, q_chunk, None if mask is None else mask_chunk, *heads)
-        parts.append(checkpoint(_chunk_js, *chunk, use_reentrant=False) if recompute else _chunk_js(*chunk))
-    return torch.cat(parts)
+def _stream(run: Callable, p_scores: Tensor, q_scores: Tensor, p_head: Tensor, q_head: Tensor) -> Tensor:
+    """Part of the JSD from all rankings that begin with items drawn before, whose log-probabilities are p/q_head.
 
-
-def _stream_by_first_item(
-    p_scores: Tensor, q_scores: Tensor, mask: Tensor | None, p_head: Tensor, q_head: Tensor, recompute: bool
-) -> Tensor:
-    items = p_scores.shape[-1]
-    members = torch.arange(items, device=p_scores.device)[None]
-    p_first, q_first = (step_log_probs(scores, mask, members)[:, 0] for scores in (p_scores, q_scores))
+    In chunks of rows; where the rankings of one row are too many, they are divided further by their first item.
+    """
+    rows, items = p_scores.shape
+    chunk = CHUNK_RANKINGS // factorial(items)
+    if chunk > 0:
+        parts = [slice(start, start + chunk) for start in range(0, max(1, rows), chunk)]
+        return torch.cat([run(*(t[part] for t in (p_scores, q_scores, p_head, q_head))) for part in parts])
+    p_first, q_first = p_scores.log_softmax(-1), q_scores.log_softmax(-1)
     total = torch.zeros_like(p_head)
     for item in range(items):
-        rest = members[0] != item
-        remaining = (p_scores[:, rest], q_scores[:, rest], None if mask is None else mask[:, rest])
-        total = total + _stream(*remaining, p_head + p_first[:, item], q_head + q_first[:, item], recompute)
+        rest = torch.arange(items, device=p_scores.device) != item
+        heads = p_head + p_first[:, item], q_head + q_first[:, item]
+        total = total + _stream(run, p_scores[:, rest], q_scores[:, rest], *heads)
     return total
 
 
-def _chunk_js(p_scores: Tensor, q_scores: Tensor, mask: Tensor | None, p_head: Tensor, q_head: Tensor) -> Tensor:
-    log_p = p_head[:, None] + ranking_log_probs(p_scores, mask)
-    log_q = q_head[:, None] + ranking_log_probs(q_scores, mask)
+def _chunk_js(p_scores: Tensor, q_scores: Tensor, p_head: Tensor, q_head: Tensor) -> Tensor:
+    log_p = p_head[:, None] + ranking_log_probs(p_scores)
+    log_q = q_head[:, None] + ranking_log_probs(q_scores)
     return ((log_p.exp() + log_q.exp()) * _js_term(log_q - log_p)).sum(-1) / 2
 
 
@@ -163,8 +145,7 @@ def _sampled_js(
     pairs = -(-num_samples // 2)
     if pairs < 2:
         raise ValueError(f"num_samples is {num_samples}: at least 4 draws are needed for a standard error")
-    dtype = working_dtype(p.scores.device)
-    p, q = (PlackettLuce(d.scores.to(dtype), d.mask, validate_args=False) for d in (p, q))
+    p, q = (PlackettLuce(d.scores.to(working_dtype(d.scores.device)), d.mask) for d in (p, q))
     draws = torch.stack([d.sample((pairs,), generator) for d in (p, q)], 1)  # pairs x 2 x batch x n
     log_p, log_q = p.log_prob(draws), q.log_prob(draws)
     terms = _js_term((log_q - log_p).detach())

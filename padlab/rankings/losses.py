@@ -54,9 +54,6 @@ def ppd_loss(
     divergence: str = "js",
     mask: Shaped[Tensor, "..."] | None = None,
     reduction: str = "mean",
-    method: str = "auto",
-    num_samples: int = 4000,
-    generator: torch.Generator | None = None,
 ) -> Float[Tensor, "*out"]:
     """Probabilistic preference distillation: L = JSD(P, Q), in nats, over all rankings of the responses.
 
@@ -66,11 +63,11 @@ def ppd_loss(
     Args:
         student_scores: prompts x n, beta * student reward (nats); paper: beta = 10.
         teacher_scores: prompts x n, beta * calibrated teacher reward. Gradients reach them too if they require it.
-        divergence: "js" (the paper's; 0 to ln 2), "forward_kl" = KL(Q || P), "reverse_kl" = KL(P || Q), or
-            "released", the form of the published code (see `released_divergence`).
+        divergence: "js" (the paper's; 0 to ln 2; above n = 8 an estimate, see `js_divergence`), "forward_kl" =
+            KL(Q || P), "reverse_kl" = KL(P || Q), or "released", the form of the published code (see
+            `released_divergence`).
         mask: True where the response exists; None means that all do.
         reduction: "mean" over the prompts, "sum", or "none" for one loss per prompt.
-        method, num_samples, generator: for "js", see `js_divergence`; n up to 8 is exact by default.
     Returns:
         At least 0. Student = teacher (up to a constant added to the scores) gives 0 with gradient 0, to rounding; so
         does a single response.
@@ -84,8 +81,8 @@ def ppd_loss(
     if divergence not in DIVERGENCES:
         raise ValueError(f"divergence is {divergence!r}: expected one of {', '.join(DIVERGENCES)}")
     student, teacher = _distributions(student_scores, teacher_scores, mask)
-    if divergence != "released" and (method != "auto" or is_large(student)):
-        losses = large_divergence(student, teacher, divergence, method, num_samples, generator)
+    if is_large(student) and divergence != "released":
+        losses = large_divergence(student, teacher, divergence)
     else:
         log_p, log_q = student.all_log_probs(), teacher.all_log_probs()  # prompts x n! rankings
         losses = DIVERGENCES[divergence](log_p, log_q)
@@ -164,7 +161,6 @@ def dpo_loss(
     reference_chosen: Float[Tensor, "*pairs"],
     reference_rejected: Float[Tensor, "*pairs"],
     beta: float = 0.1,
-    label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Float[Tensor, "*out"]:
     """Direct preference optimization (Rafailov et al. 2023, eq. 7): L = -log sigmoid(margin), in nats.
@@ -176,7 +172,6 @@ def dpo_loss(
             in training, one per pair.
         reference_chosen, reference_rejected: the same under the model before training; no gradient.
         beta: strength of the tie to the reference, > 0; paper: 0.1.
-        label_smoothing: probability that a label is swapped, 0 to below 0.5 (conservative DPO).
         reduction: "mean", "sum" or "none".
     Returns:
         At least 0; ln 2 where policy = reference.
@@ -193,8 +188,7 @@ def dpo_loss(
         reference_rejected=reference_rejected,
     )
     margin = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
-    losses = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
-    return _reduce(losses, reduction)
+    return _reduce(-logsigmoid(margin), reduction)
 
 
 def simpo_loss(
@@ -222,18 +216,15 @@ def simpo_loss(
     return _reduce(-logsigmoid(beta * (chosen - rejected) - gamma), reduction)
 
 
-def _distributions(
-    student_scores: Tensor, teacher_scores: Tensor, mask: Tensor | None
-) -> tuple[PlackettLuce, PlackettLuce]:
+def _distributions(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor | None) -> list[PlackettLuce]:
     check_same_shape(student_scores=student_scores, teacher_scores=teacher_scores)
-    return _distribution("student", student_scores, mask), _distribution("teacher", teacher_scores, mask)
-
-
-def _distribution(name: str, scores: Tensor, mask: Tensor | None) -> PlackettLuce:
-    try:
-        return PlackettLuce(scores, mask)
-    except ValueError as error:
-        raise ValueError(f"{name}_scores: {error}") from None
+    distributions = []
+    for name, scores in {"student_scores": student_scores, "teacher_scores": teacher_scores}.items():
+        try:
+            distributions.append(PlackettLuce(scores, mask))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return distributions
 
 
 def _reduce(losses: Tensor, reduction: str) -> Tensor:

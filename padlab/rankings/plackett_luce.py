@@ -6,16 +6,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from padlab.rankings.checks import (
-    FILLER,
-    Rankings,
-    broadcast_batches,
-    check_rankings,
-    check_same_items,
-    check_scores,
-    working_dtype,
-)
-from padlab.rankings.enumeration import all_rankings, check_enumerable, ranking_log_probs
+from padlab.rankings.checks import FILLER, broadcast_batches, check_rankings, check_scores, row_name, working_scores
+from padlab.rankings.enumeration import all_rankings, ranking_log_probs
 from padlab.rankings.subsets import subset_entropy, subset_kl, subset_rank_marginals
 
 
@@ -31,7 +23,6 @@ class PlackettLuce(Distribution):
             results have the dtype of the scores.
         mask: True where the item exists, broadcast to the scores; None means that all do. Absent items come last in
             every ranking, in ascending order, with probability 1; in pairwise(), top_choice() and the like they are 0.
-        validate_args: False skips the checks of scores and rankings.
     Raises:
         ValueError: a score that is not finite (row and item are named), a mask of another shape, or a row without
             items.
@@ -43,15 +34,9 @@ class PlackettLuce(Distribution):
     has_enumerate_support = True
     arg_constraints = {"scores": constraints.real_vector}  # noqa: RUF012  (torch requires a class attribute)
 
-    def __init__(
-        self,
-        scores: Float[Tensor, "*batch items"] | list,
-        mask: Shaped[Tensor, "..."] | None = None,
-        validate_args: bool | None = None,
-    ):
-        self.scores, self.mask = check_scores(scores, mask, finite=validate_args is not False)
+    def __init__(self, scores: Float[Tensor, "*batch items"] | list, mask: Shaped[Tensor, "..."] | None = None):
+        self.scores, self.mask = check_scores(scores, mask)
         super().__init__(self.scores.shape[:-1], self.scores.shape[-1:], validate_args=False)  # checked just now
-        self._validate_args = Distribution._validate_args if validate_args is None else validate_args
 
     @property
     def items(self) -> int:
@@ -59,26 +44,14 @@ class PlackettLuce(Distribution):
         return self.scores.shape[-1]
 
     @property
-    def support(self) -> constraints.Constraint:
-        """Permutations of 0 .. n-1 and their first k entries."""
-        return Rankings(self.items)
-
-    @property
     def mode(self) -> Int[Tensor, "*batch items"]:
         """The most probable ranking: scores in descending order; of equal scores, the lower item index first."""
-        return self._work_scores(-torch.inf).sort(dim=-1, descending=True, stable=True).indices
+        return working_scores(self.scores, self.mask).sort(dim=-1, descending=True, stable=True).indices
 
-    def expand(
-        self, batch_shape: torch.Size | tuple[int, ...], _instance: Distribution | None = None
-    ) -> "PlackettLuce":
+    def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: None = None) -> "PlackettLuce":
         """The same distribution for a larger batch shape, without copying the scores."""
-        new = self._get_checked_instance(PlackettLuce, _instance)
         shape = (*batch_shape, self.items)
-        new.scores = self.scores.expand(shape)
-        new.mask = None if self.mask is None else self.mask.expand(shape)
-        super(PlackettLuce, new).__init__(new.scores.shape[:-1], self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return PlackettLuce(self.scores.expand(shape), None if self.mask is None else self.mask.expand(shape))
 
     def sample(
         self, sample_shape: torch.Size | tuple[int, ...] = (), generator: torch.Generator | None = None
@@ -90,35 +63,27 @@ class PlackettLuce(Distribution):
             generator: random number generator on the scores' device; None uses torch's default.
         """
         with torch.no_grad():
-            scores = self._work_scores(-torch.inf)
+            scores = working_scores(self.scores, self.mask)
             shape = self._extended_shape(torch.Size(sample_shape))
             noise = torch.empty(shape, dtype=scores.dtype, device=scores.device).exponential_(generator=generator)
             return (scores - noise.log()).sort(dim=-1, descending=True, stable=True).indices
 
-    def log_prob(self, value: Shaped[Tensor, "... length"]) -> Float[Tensor, "..."]:
-        """Log-probability in nats of whole rankings, or that a ranking begins with these k items.
+    def log_prob(self, value: Shaped[Tensor, "... items"]) -> Float[Tensor, "..."]:
+        """Log-probability in nats of rankings.
 
         Args:
-            value: ... x k item indices, best first, k from 1 to n; the leading shape broadcasts with the batch
-                shape. A ranking that puts an absent item before a present one has log-probability -inf.
+            value: ... x n item indices, best first; the leading shape broadcasts with the batch shape. A ranking that
+                puts an absent item before a present one, or the absent ones in another order, has -inf.
         Raises:
-            ValueError: repeated items or indices outside 0 .. n-1 (unless validate_args is False), or a leading
-                shape that does not broadcast with the batch shape.
+            ValueError: repeated items or indices outside 0 .. n-1, or a leading shape that does not broadcast with the
+                batch shape.
         """
-        if self._validate_args:
-            check_rankings(value, self.items)
-        length = value.shape[-1]
-        shape = broadcast_batches(value.shape[:-1], self.batch_shape)
-        value = self._complete(value).expand(*shape, self.items)
-        scores = self._work_scores(FILLER).expand(value.shape)
-        ordered = scores.gather(-1, value)
+        check_rankings(value, self.items)
+        value = value.expand(*broadcast_batches(value.shape[:-1], self.batch_shape), self.items)
+        ordered = working_scores(self.scores, self.mask).expand(value.shape).gather(-1, value)
         steps = ordered - ordered.flip(-1).logcumsumexp(-1).flip(-1)  # s[r_k] - log sum_{j >= k} exp(s[r_j])
-        steps = steps[..., : min(length, self.items - 1)]  # the last item is certain
-        if self.mask is None:
-            return steps.sum(-1).to(self.scores.dtype)
-        present = self.mask.expand(value.shape).gather(-1, value)
-        total = steps.masked_fill(~present[..., : steps.shape[-1]], 0.0).sum(-1)
-        return total.masked_fill(self._misplaced(value, present, length), -torch.inf).to(self.scores.dtype)
+        total = steps[..., :-1].sum(-1)  # the last item is certain
+        return self._impossible_as_inf(total).to(self.scores.dtype)
 
     def entropy(self) -> Float[Tensor, "*batch"]:
         """Entropy in nats, between 0 and ln n!, exact in O(n 2^n).
@@ -126,7 +91,7 @@ class PlackettLuce(Distribution):
         Raises:
             ValueError: n above 20.
         """
-        return self._unflatten(subset_entropy(*self._rows()))
+        return self._unflatten(subset_entropy(self.rows()))
 
     def enumerate(self) -> tuple[Int[Tensor, "rankings items"], Float[Tensor, "*batch rankings"]]:
         """All n! rankings (n! x n, lexicographic) and their log-probabilities (batch shape x n!).
@@ -136,23 +101,19 @@ class PlackettLuce(Distribution):
         Raises:
             ValueError: n above 10, or a batch too large for one tensor.
         """
-        check_enumerable(self.items, rows=self.batch_shape.numel())
-        log_probs = ranking_log_probs(*self._rows(), dtype=self.scores.dtype)
-        if self.mask is not None:
-            log_probs = log_probs.masked_fill(log_probs < FILLER / 2, -torch.inf)
+        log_probs = self._impossible_as_inf(ranking_log_probs(self.rows(), dtype=self.scores.dtype))
         return all_rankings(self.items, self.scores.device), self._unflatten(log_probs)
 
     def all_log_probs(self) -> Float[Tensor, "*batch rankings"]:
         """Log-probabilities of all n! rankings in lexicographic order, batch shape x n!, in float64 for the losses.
 
-        As in `enumerate`, but rankings outside the support have about -1e30 in place of -inf: exp(-1e30) * -1e30 = 0
+        As in `enumerate`, but rankings outside the support have -1e30 or less in place of -inf: exp(-1e30) * -1e30 = 0
         has a value and a gradient, 0 * -inf has none.
 
         Raises:
             ValueError: n above 10, or a batch too large for one tensor.
         """
-        check_enumerable(self.items, rows=self.batch_shape.numel())
-        rows = ranking_log_probs(*self._rows())
+        rows = ranking_log_probs(self.rows())
         return rows.reshape(*self.batch_shape, rows.shape[-1])
 
     def enumerate_support(self, expand: bool = True) -> Int[Tensor, "rankings *batch items"]:
@@ -163,7 +124,7 @@ class PlackettLuce(Distribution):
 
     def pairwise(self) -> Float[Tensor, "*batch items items"]:
         """P(item i is ranked before item j) = sigmoid(s_i - s_j), any n; 1/2 on the diagonal."""
-        scores = self._work_scores(0.0)
+        scores = working_scores(self.scores, self.mask)
         before = torch.sigmoid(scores[..., :, None] - scores[..., None, :])
         if self.mask is not None:
             before = before * (self.mask[..., :, None] & self.mask[..., None, :])
@@ -175,12 +136,12 @@ class PlackettLuce(Distribution):
         Raises:
             ValueError: n above 20.
         """
-        marginals = self._unflatten(subset_rank_marginals(*self._rows()))
+        marginals = self._unflatten(subset_rank_marginals(self.rows()))
         return marginals if self.mask is None else marginals * self.mask[..., None]
 
     def top_choice(self) -> Float[Tensor, "*batch items"]:
         """P(item i has rank 1) = softmax(scores), any n."""
-        scores = self._work_scores(FILLER)
+        scores = working_scores(self.scores, self.mask)
         return scores.softmax(-1).to(self.scores.dtype)
 
     def expected_rank(self) -> Float[Tensor, "*batch items"]:
@@ -188,28 +149,12 @@ class PlackettLuce(Distribution):
         rank = self.pairwise().sum(-2) + 0.5  # the diagonal of pairwise() adds the other 1/2
         return rank if self.mask is None else rank * self.mask
 
-    def _complete(self, value: Tensor) -> Tensor:
-        """A prefix followed by the other items in ascending order; their order does not change its probability."""
-        if value.shape[-1] == self.items:
-            return value
-        used = torch.zeros(*value.shape[:-1], self.items, device=value.device).scatter(-1, value, 1.0)
-        rest = used.sort(dim=-1, stable=True).indices[..., : self.items - value.shape[-1]]
-        return torch.cat([value, rest], -1)
+    def rows(self) -> Float[Tensor, "rows items"]:
+        """The scores as `working_scores` gives them, with the batch shape flattened."""
+        return working_scores(self.scores, self.mask).reshape(-1, self.items)
 
-    def _misplaced(self, value: Tensor, present: Tensor, length: int) -> Tensor:
-        """True where the first `length` entries are not: the present items as given, then absent ones ascending."""
-        position = torch.arange(self.items, device=value.device).expand(value.shape)
-        order = torch.where(present, position, self.items + value).argsort(-1)
-        return (value.gather(-1, order) != value)[..., :length].any(-1)
-
-    def _work_scores(self, fill: float) -> Tensor:
-        """The scores in float64, with `fill` for the absent items."""
-        scores = self.scores.to(working_dtype(self.scores.device))
-        return scores if self.mask is None else scores.masked_fill(~self.mask, fill)
-
-    def _rows(self) -> tuple[Tensor, Tensor | None]:
-        scores = self._work_scores(0.0).reshape(-1, self.items)
-        return scores, None if self.mask is None else self.mask.reshape(-1, self.items)
+    def _impossible_as_inf(self, log_probs: Tensor) -> Tensor:
+        return log_probs if self.mask is None else log_probs.masked_fill(log_probs < FILLER / 2, -torch.inf)
 
     def _unflatten(self, rows: Tensor) -> Tensor:
         return rows.reshape((*self.batch_shape, *rows.shape[1:])).to(self.scores.dtype)
@@ -225,14 +170,15 @@ def kl_divergence(p: PlackettLuce, q: PlackettLuce) -> Float[Tensor, "..."]:
     >>> kl_divergence(PlackettLuce([1.0, 0.0]), PlackettLuce([1.0, 0.0]))
     tensor(0.)
     """
-    p, q, rows = paired_rows(p, q)
-    return subset_kl(*rows).reshape(p.batch_shape).to(torch.promote_types(p.scores.dtype, q.scores.dtype))
+    p, q = expand_pair(p, q)
+    value = subset_kl(p.rows(), q.rows()).reshape(p.batch_shape)
+    return value.to(torch.promote_types(p.scores.dtype, q.scores.dtype))
 
 
-def paired_rows(
+def expand_pair(
     p: PlackettLuce | Float[Tensor, "..."], q: PlackettLuce | Float[Tensor, "..."]
-) -> tuple[PlackettLuce, PlackettLuce, tuple[Tensor, Tensor, Tensor | None]]:
-    """Two distributions over the same items, expanded to one batch shape, and their rows: scores of p, of q, mask.
+) -> tuple[PlackettLuce, PlackettLuce]:
+    """Two distributions over the same items, expanded to one batch shape.
 
     Raises:
         ValueError: they rank different items, or the batch shapes do not broadcast.
@@ -242,6 +188,9 @@ def paired_rows(
         raise ValueError(f"one distribution ranks {p.items} items, the other {q.items}: they must rank the same items")
     batch = broadcast_batches(p.batch_shape, q.batch_shape)
     p, q = p.expand(batch), q.expand(batch)
-    mask = check_same_items(p.mask, q.mask, p.scores.shape)
-    scores, others = (d.scores.to(working_dtype(d.scores.device)).reshape(-1, d.items) for d in (p, q))
-    return p, q, (scores, others, None if mask is None else mask.reshape(-1, p.items))
+    first, second = (torch.ones_like(d.scores, dtype=torch.bool) if d.mask is None else d.mask for d in (p, q))
+    different = (first != second).any(-1)
+    if different.any():
+        row = row_name(different.nonzero()[0].tolist())
+        raise ValueError(f"{row}: the two distributions rank different items; give both the same mask")
+    return p, q

@@ -49,34 +49,18 @@ def reliability(
     0.4
     """
     confidence, correct = (torch.as_tensor(values, dtype=torch.float64).cpu() for values in (confidence, correct))
-    _check(confidence, correct, bins)
-    bin_of = (confidence * bins).long().clamp(max=bins - 1)
-    count = torch.bincount(bin_of, minlength=bins)
-    mean = torch.stack([confidence[bin_of == b].mean() for b in range(bins)])  # NaN where nothing is
-    accuracy = _stack([_share(correct[bin_of == b]) for b in range(bins)])
-    error = (count * (accuracy.estimate - mean).abs()).nansum() / len(confidence)
-    return Reliability(count, mean, accuracy, float(error), wilson_interval(correct))
-
-
-def _check(confidence: Tensor, correct: Tensor, bins: int) -> None:
     if confidence.dim() != 1 or confidence.shape != correct.shape or len(confidence) == 0:
-        raise ValueError(
-            f"confidence {tuple(confidence.shape)}, correct {tuple(correct.shape)}: give one of each per choice"
-        )
-    if not bool(((confidence >= 0) & (confidence <= 1)).all()):
+        shapes = f"confidence {tuple(confidence.shape)}, correct {tuple(correct.shape)}"
+        raise ValueError(f"{shapes}: give one of each per choice")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("confidence: needs probabilities from 0 to 1")
-    if not bool(((correct == 0) | (correct == 1)).all()):
+    if not ((correct == 0) | (correct == 1)).all():
         raise ValueError("correct: needs 0 or 1 (False or True) for each choice")
     if bins < 1:
         raise ValueError(f"bins is {bins}: needs at least 1")
-
-
-def _share(correct: Tensor) -> Interval:
-    nan = torch.full((), torch.nan, dtype=torch.float64)
-    return wilson_interval(correct) if len(correct) else Interval(nan, nan, nan)
-
-
-def _stack(intervals: list[Interval]) -> Interval:
-    """Intervals of numbers as one interval of vectors."""
-    estimate, low, high, count = zip(*intervals, strict=True)
-    return Interval(torch.stack(estimate), torch.stack(low), torch.stack(high), sum(count))
+    bin_of = (confidence * bins).long().clamp(max=bins - 1)
+    count, hits, total = (torch.bincount(bin_of, weights, minlength=bins) for weights in (None, correct, confidence))
+    accuracy, mean = wilson_interval(hits, count), total / count  # NaN where a bin is empty
+    error = (count * (accuracy.estimate - mean).abs()).nansum() / len(confidence)
+    overall = wilson_interval(correct.sum(), count.sum())
+    return Reliability(count, mean, accuracy, float(error), overall)

@@ -7,14 +7,14 @@ contribution of one draw from S (dynamic programming from the full set down to s
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain, combinations
 from math import comb
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-
-from padlab.rankings.checks import FILLER
 
 SUBSET_LIMIT = 20  # items: n 2^(n-1) = 10.5 million draws at n = 20
 INT64_LIMIT = 2**16  # cached index tables up to this size are int64 (faster to index with), larger ones int32
@@ -43,82 +43,57 @@ def subset_level(
 
 @lru_cache(maxsize=64)  # levels; the 20 levels of 20 items take 84 MB
 def _level_tables(items: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    members = items - 1 - _combinations(items, size).flip(-1)  # descending colexicographic order
-    binomials = [[min(comb(a, b), 2**62) for b in range(size + 1)] for a in range(items)]
-    table, position = torch.tensor(binomials, device="cpu"), torch.arange(size, device="cpu")
-    unmoved = table[members, position + 1]  # term of a member's colexicographic rank if it keeps its position
-    moved = table[members, position]  # ... and if a smaller member was removed, so that it moves down by one
-    rank = (unmoved.cumsum(-1) - unmoved) + (moved.flip(-1).cumsum(-1).flip(-1) - moved)
+    members = _sets(items, size)
+    codes = (1 << members).sum(-1, keepdim=True)  # a set as a number: bit i is set where it has item i
+    index_of = torch.zeros(2**items, dtype=torch.long, device="cpu")
+    index_of[(1 << _sets(items, size - 1)).sum(-1)] = torch.arange(comb(items, size - 1), device="cpu")
+    children = index_of[codes - (1 << members)]
     dtype = torch.int32 if members.numel() > INT64_LIMIT else torch.int64
-    return members.to(device, dtype), (comb(items, size - 1) - 1 - rank).to(device, dtype)
+    return members.to(device, dtype), children.to(device, dtype)
 
 
-def _combinations(items: int, size: int) -> Tensor:
-    """All ascending combinations of `size` numbers out of 0 .. items - 1, in lexicographic order."""
-    rows, last = torch.zeros(1, 0, dtype=torch.long, device="cpu"), torch.full((1,), -1, device="cpu")
-    for position in range(size):
-        choices = items - size + position - last
-        starts = (choices.cumsum(0) - choices).repeat_interleave(choices)
-        rows = rows.repeat_interleave(choices, 0)
-        last = last.repeat_interleave(choices) + 1 + torch.arange(len(starts), device="cpu") - starts
-        rows = torch.cat([rows, last[:, None]], -1)
-    return rows
+def _sets(items: int, size: int) -> Tensor:
+    """All sets of `size` items, each in ascending order; the set without item 0 comes first, the one without the last
+    item last (descending colexicographic order)."""
+    numbers = chain.from_iterable(combinations(range(items), size))
+    rows = torch.from_numpy(np.fromiter(numbers, np.int64)).view(comb(items, size), size)
+    return items - 1 - rows.flip(-1)
 
 
 def step_log_probs(
-    scores: Float[Tensor, "rows items"],
-    mask: Bool[Tensor, "rows items"] | None,
-    members: Int[Tensor, "sets size"],
+    scores: Float[Tensor, "rows items"], members: Int[Tensor, "sets size"]
 ) -> Float[Tensor, "rows sets size"]:
     """log P(i | S): log-probability that member i is drawn next when the set S remains, by softmax over S.
 
-    Absent items (mask False) come after all others, in ascending order, with probability 1, so that every row has n
-    items. Draws with probability 0 get FILLER, a finite value in place of -inf.
-
-    >>> step_log_probs(torch.zeros(1, 3), None, torch.tensor([[0, 1]])).exp()  # 0 or 1 next, when 2 is gone
+    >>> step_log_probs(torch.zeros(1, 3), torch.tensor([[0, 1]])).exp()  # 0 or 1 next, when 2 is gone
     tensor([[[0.5000, 0.5000]]])
     """
-    shape = (len(scores), *members.shape)
-    member_scores = scores.index_select(1, members.flatten()).view(shape)
-    if mask is None:
-        return torch.log_softmax(member_scores, -1)
-    present = mask.index_select(1, members.flatten()).view(shape)
-    step = torch.log_softmax(member_scores.masked_fill(~present, FILLER), -1)
-    only_absent = ~present.any(-1, keepdim=True)
-    lowest_first = torch.full_like(step[0, 0], FILLER).index_fill(0, torch.tensor([0], device=step.device), 0.0)
-    return torch.where(only_absent, lowest_first, step.masked_fill(~present, FILLER))
+    return scores.index_select(1, members.flatten()).view(len(scores), *members.shape).log_softmax(-1)
 
 
-def subset_entropy(
-    scores: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
-) -> Float[Tensor, " rows"]:
+def subset_entropy(scores: Float[Tensor, "rows items"]) -> Float[Tensor, " rows"]:
     """Entropy in nats = sum over S of Q(S) * entropy of one draw from S (chain rule).
 
-    >>> subset_entropy(torch.zeros(1, 3), None).exp()  # 3! equally likely rankings
+    >>> subset_entropy(torch.zeros(1, 3)).exp()  # 3! equally likely rankings
     tensor([6.])
     """
-    return sum_over_subsets(lambda members, prob, step, _: -(prob * step).sum((-1, -2)), scores, mask).sum(0)
+    return sum_over_subsets(lambda members, prob, step, _: -(prob * step).sum((-1, -2)), scores).sum(0)
 
 
-def subset_kl(
-    scores: Float[Tensor, "rows items"], others: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
-) -> Float[Tensor, " rows"]:
+def subset_kl(scores: Float[Tensor, "rows items"], others: Float[Tensor, "rows items"]) -> Float[Tensor, " rows"]:
     """KL(scores || others) in nats = sum over S of Q(S) * KL of one draw from S (chain rule).
 
-    >>> subset_kl(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]), None)
+    >>> subset_kl(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
     tensor([0.])
     """
-    return sum_over_subsets(
-        lambda members, prob, step, other: (prob * (step - other)).sum((-1, -2)), scores, mask, others
-    ).sum(0)
+    terms = sum_over_subsets(lambda members, prob, step, other: (prob * (step - other)).sum((-1, -2)), scores, others)
+    return terms.sum(0)
 
 
-def subset_rank_marginals(
-    scores: Float[Tensor, "rows items"], mask: Bool[Tensor, "rows items"] | None
-) -> Float[Tensor, "rows items ranks"]:
+def subset_rank_marginals(scores: Float[Tensor, "rows items"]) -> Float[Tensor, "rows items ranks"]:
     """P(item i has rank k) = sum over the sets S of n - k + 1 items of Q(S) P(i | S).
 
-    >>> subset_rank_marginals(torch.zeros(1, 2), None)
+    >>> subset_rank_marginals(torch.zeros(1, 2))
     tensor([[[0.5000, 0.5000],
              [0.5000, 0.5000]]])
     """
@@ -126,17 +101,16 @@ def subset_rank_marginals(
     def visit(members: Tensor, prob: Tensor, step: Tensor, _: Tensor | None) -> Tensor:
         return prob.new_zeros(len(prob), scores.shape[-1]).index_add(1, members.flatten(), prob.flatten(1))
 
-    return sum_over_subsets(visit, scores, mask).permute(1, 2, 0)
+    return sum_over_subsets(visit, scores).permute(1, 2, 0)
 
 
-def sum_over_subsets(visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None = None) -> Tensor:
+def sum_over_subsets(visit: Callable, scores: Tensor, others: Tensor | None = None) -> Tensor:
     """Visit the sets from the full set down to single items and sum what `visit` returns, for each size of set.
 
     Args:
         visit: called with (members, prob, step, other) for sets of one size: prob = Q(S) P(i | S), and the
             log-probabilities of one draw under `scores` and under `others` (or None), each rows x sets x size.
         scores: rows x n, of the distribution that gives Q.
-        mask: rows x n, True where the item exists, or None.
         others: rows x n, scores of a second distribution, or None.
     Returns:
         sizes (n, n - 1, .. 1) x rows x the shape that `visit` returns for one row.
@@ -151,13 +125,13 @@ def sum_over_subsets(visit: Callable, scores: Tensor, mask: Tensor | None, other
         )
     set_probs, values = scores.new_ones(rows, 1), []
     for size in range(items, 0, -1):
-        set_probs, value = _descend(visit, scores, mask, others, set_probs, size)
+        set_probs, value = _descend(visit, scores, others, set_probs, size)
         values.append(value)
     return torch.stack(values)
 
 
 def _descend(
-    visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, set_probs: Tensor, size: int
+    visit: Callable, scores: Tensor, others: Tensor | None, set_probs: Tensor, size: int
 ) -> tuple[Tensor, Tensor]:
     """From Q of all sets of `size` items to Q of the next smaller ones, in chunks of CHUNK_DRAWS."""
     rows, items = scores.shape
@@ -167,7 +141,7 @@ def _descend(
     recompute = torch.is_grad_enabled() and len(members) > chunk
     chunks = zip(members.split(chunk), set_probs.split(chunk, 1), children.split(chunk), strict=True)
     for chunk_members, chunk_probs, chunk_children in chunks:
-        inputs = (visit, scores, mask, others, chunk_probs, chunk_members)
+        inputs = (visit, scores, others, chunk_probs, chunk_members)
         prob, value = checkpoint(_draw, *inputs, use_reentrant=False) if recompute else _draw(*inputs)
         smaller_probs.index_add_(1, chunk_children.flatten(), prob.flatten(1))
         total = total + value
@@ -175,10 +149,10 @@ def _descend(
 
 
 def _draw(
-    visit: Callable, scores: Tensor, mask: Tensor | None, others: Tensor | None, set_probs: Tensor, members: Tensor
+    visit: Callable, scores: Tensor, others: Tensor | None, set_probs: Tensor, members: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One draw from each set: Q(S) P(i | S), and the value of `visit`."""
-    step = step_log_probs(scores, mask, members)
-    other = None if others is None else step_log_probs(others, mask, members)
+    step = step_log_probs(scores, members)
+    other = None if others is None else step_log_probs(others, members)
     prob = set_probs[..., None] * step.exp()
     return prob, visit(members, prob, step, other)

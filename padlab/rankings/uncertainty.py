@@ -204,16 +204,13 @@ def preference_intervals(
         "pairwise" (n x n), "entropy" (nats, n up to 20), and "same_mode": the share of resamples with the same most
         probable ranking as the data, with its Wilson interval.
     Raises:
-        ValueError: level outside 0 .. 1, or shapes that do not match.
+        ValueError: level outside 0 .. 1.
 
     >>> print(preference_intervals(torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))["same_mode"])
     +0.500 [+0.095, +0.905]
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: expected a share between 0 and 1, such as 0.95")
-    if drawn_scores.dim() != 2 or drawn_scores.shape[1:] != scores.shape:
-        shapes = f"scores have shape {tuple(scores.shape)}, drawn_scores {tuple(drawn_scores.shape)}"
-        raise ValueError(f"{shapes}: expected n and resamples x n")
     preference, resampled = PlackettLuce(scores), PlackettLuce(drawn_scores)
     properties = {
         "scores": lambda p: p.scores - p.scores.mean(-1, keepdim=True),
@@ -229,23 +226,27 @@ def preference_intervals(
         for name, value in properties.items()
     }
     same_mode = (resampled.mode == preference.mode).all(-1).to(resampled.scores.dtype)
-    return intervals | {"same_mode": wilson_interval(same_mode, level)}
+    return intervals | {"same_mode": wilson_interval(same_mode.sum(), len(same_mode), level)}
 
 
-def wilson_interval(hits: Float[Tensor, " trials"], level: float = 0.95) -> Interval:
-    """Share of successes with its Wilson score interval for a binomial proportion.
+def wilson_interval(
+    successes: Float[Tensor, "*shares"], trials: Shaped[Tensor, "*shares"] | int, level: float = 0.95
+) -> Interval:
+    """Shares of successes, each with its Wilson score interval for a binomial proportion.
 
     Args:
-        hits: one entry per trial, 1 for a success and 0 for a failure; at least one trial.
+        successes: number of successes; one number or several.
+        trials: number of trials; NaN results where there are none.
         level: confidence level, between 0 and 1.
     Returns:
-        Interval of the share of successes; it stays inside 0 .. 1, also where all trials agree.
+        Interval of the shares; each stays inside 0 .. 1, also where all trials agree. count = all trials together.
 
-    >>> str(wilson_interval(torch.tensor([1.0, 1.0, 1.0, 0.0])))
+    >>> str(wilson_interval(torch.tensor(3.0), 4))
     '+0.750 [+0.301, +0.954]'
     """
-    z = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=hits.dtype, device=hits.device))
-    count, share = len(hits), hits.mean()
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half_width = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)).sqrt()
-    return Interval(share, centre - half_width, centre + half_width, count)
+    z = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=successes.dtype, device=successes.device))
+    trials = torch.as_tensor(trials, device=successes.device)
+    share = successes / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half_width = z / (1 + z**2 / trials) * (share * (1 - share) / trials + z**2 / (4 * trials**2)).sqrt()
+    return Interval(share, centre - half_width, centre + half_width, int(trials.sum()))

@@ -55,10 +55,10 @@ def trl_dpo_stand_in(numbers, beta):
     return trainer, lambda **_: outputs, inputs
 
 
-def trl_cpo_losses(loss_type, chosen, rejected, beta, gamma=0.0, label_smoothing=0.0):
+def trl_cpo_losses(loss_type, chosen, rejected, beta, gamma):
     trl = pytest.importorskip("trl.experimental.cpo.cpo_trainer")
     trainer = SimpleNamespace(
-        loss_type=loss_type, beta=beta, simpo_gamma=gamma, label_smoothing=label_smoothing, alpha=0.0,
+        loss_type=loss_type, beta=beta, simpo_gamma=gamma, label_smoothing=0.0, alpha=0.0,
         accelerator=SimpleNamespace(device="cpu"),
     )  # fmt: skip
     return trl.CPOTrainer.cpo_loss(trainer, chosen, rejected)[0]
@@ -69,11 +69,3 @@ def test_simpo_agrees_with_trl():
     for beta, gamma in ((2.0, 1.0), (10.0, 3.0), (2.5, 0.25)):
         expected = trl_cpo_losses("simpo", chosen, rejected, beta, gamma)
         torch.testing.assert_close(simpo_loss(chosen, rejected, beta, gamma, reduction="none"), expected)
-
-
-def test_smoothed_dpo_agrees_with_trl():
-    """TRL's DPO has no smoothed form any more; its CPO loss on the log-ratios is the same formula."""
-    numbers = logps()
-    chosen, rejected = numbers[0] - numbers[2], numbers[1] - numbers[3]
-    expected = trl_cpo_losses("sigmoid", chosen, rejected, 0.3, label_smoothing=0.2)
-    torch.testing.assert_close(dpo_loss(*numbers, beta=0.3, label_smoothing=0.2, reduction="none"), expected)

@@ -37,7 +37,7 @@ def test_bins_agree_with_a_slow_count(bins, kind):
 
 def test_each_occupied_bin_has_its_wilson_interval():
     result = reliability([0.55, 0.58, 0.91], [1, 0, 1], bins=10)
-    expected = wilson_interval(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    expected = wilson_interval(torch.tensor(1.0, dtype=torch.float64), 2)
     assert [float(end[5]) for end in result.accuracy[:3]] == pytest.approx([float(end) for end in expected[:3]])
     assert math.isnan(result.accuracy.low[0])
     assert result.accuracy.low[9] < 1 == result.accuracy.high[9]

@@ -184,9 +184,8 @@ def test_fewer_than_two_defined_values_have_no_interval():
 
 def test_the_wilson_interval_is_scipys_and_stays_inside_0_and_1():
     for successes, trials, level in ((3, 4, 0.95), (0, 20, 0.95), (20, 20, 0.9), (700, 1000, 0.99)):
-        hits = (torch.arange(trials) < successes).double()
         expected = binomtest(successes, trials).proportion_ci(level, "wilson")
-        interval = wilson_interval(hits, level)
+        interval = wilson_interval(torch.tensor(successes, dtype=F64), trials, level)
         assert (interval.estimate.item(), interval.count) == (successes / trials, trials)
         assert [interval.low.item(), interval.high.item()] == pytest.approx([expected.low, expected.high], abs=1e-12)
 

@@ -74,7 +74,7 @@ def test_reliability_agrees_with_a_slow_count():
     line = figure.axes[0].lines[1]  # the first is the diagonal
     assert line.get_xydata() == pytest.approx(np.array([[0.565, 0.5], [confidence[2:].mean(), 0.75]]))
     bars = [segment[:, 1] for segment in figure.axes[0].collections[0].get_segments()]
-    expected = [wilson_interval(torch.tensor(hits)) for hits in ([1.0, 0.0], [1.0, 1.0, 0.0, 1.0])]
+    expected = [wilson_interval(torch.tensor(hits), trials) for hits, trials in ((1.0, 2), (3.0, 4))]
     assert np.allclose(bars, [[float(end) for end in interval[1:3]] for interval in expected], atol=1e-6)
     assert [p.get_height() for p in figure.axes[1].patches] == [0, 0, 0, 0, 0, 2, 0, 0, 0, 4]
 
