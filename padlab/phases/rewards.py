@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.encoding import candidate_ids
-from padlab.lm.fast.precision import in_dtype, probe_bfloat16
 from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
-from padlab.runs import cached_rows, fingerprint, in_shards, read_manifest
+from padlab.runs import cached_rows, fingerprint, in_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -68,7 +64,6 @@ def add_rewards(
     folder: str | Path | None = None,
     shard_size: int = 64,
     cache: str | Path | None = None,
-    dtype: str | None = None,
 ) -> Dataset:
     """Add a column with the reward of every response under a model.
 
@@ -86,17 +81,12 @@ def add_rewards(
         shard_size: prompts scored together.
         cache: folder in which scores are kept by model, template and tokens, for any table; the same rows again are
             read there.
-        dtype: type of the weights for scoring, "float32" or "bfloat16"; "auto" measures on four prompts whether
-            bfloat16 is faster and near enough (`padlab.lm.fast.precision`) and says so; a resumed run keeps what was
-            chosen. None takes the model as it is. Log-probabilities are float32 in any case.
 
     Raises:
         ValueError: an empty response, or one longer than the model's context (names row and response).
     """
     candidates = check_candidates(candidates)
     prompt_ids, response_ids = candidate_ids(model, candidates)
-    if dtype is not None:
-        model = _recast(model, dtype, prompt_ids, response_ids, _chosen_before(folder, f"score-{column}"))
 
     def work(piece: Sequence[int]) -> list[dict[str, Any]]:
         scored = score_ids(model.model, [prompt_ids[k] for k in piece], [response_ids[k] for k in piece])
@@ -112,23 +102,3 @@ def add_rewards(
     if token_logps:
         columns["token_logps"] = [row["logps"] for row in rows]
     return check_candidates(add_columns(candidates, columns))
-
-
-def _recast(model: LanguageModel, dtype: str, prompt_ids: list, response_ids: list, before: str | None):
-    if dtype not in ("float32", "bfloat16", "auto"):
-        raise ValueError(f"dtype must be 'float32', 'bfloat16', 'auto' or None, got {dtype!r}")
-    if dtype == "auto":
-        dtype = before
-    if dtype is None:
-        if model.model.dtype != torch.float32:
-            return model
-        found = probe_bfloat16(model.model, prompt_ids, response_ids)
-        print(f"scoring with {model.name}: {found}")
-        dtype = found.dtype
-    return replace(model, model=in_dtype(model.model, dtype))
-
-
-def _chosen_before(folder: str | Path | None, stage: str) -> str | None:
-    """The type of weights that a run folder's stage was begun with."""
-    stages = read_manifest(folder)["stages"] if folder is not None else {}
-    return stages.get(stage, {}).get("model", {}).get("dtype")
