@@ -1,4 +1,4 @@
-"""All rankings and all prefixes, in lexicographic order."""
+"""All rankings, in lexicographic order, and their log-probabilities."""
 
 import itertools
 

@@ -98,7 +98,7 @@ def responses(
     named = rewards if isinstance(rewards, Mapping) else {} if rewards is None else {"reward": rewards}
     named = {str(name): array(values, str(name), ndim=1) for name, values in named.items()}
     shares = {} if probs is None else {"probs": probabilities(probs, "probs")}
-    same_length(responses=responses, **named, **shares)
+    same_length(**(named | shares | {"responses": responses}))
     html = [f'<div style="border-left:4px solid rgba(128,128,128,0.6);padding:4px 12px">{_block(prompt, limit)}</div>']
     plain = [visible(shorten(prompt, limit))]
     for index, response in enumerate(responses):
