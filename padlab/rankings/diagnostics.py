@@ -25,7 +25,8 @@ def loss_diagnostics(
         jsd: Jensen-Shannon divergence, nats, 0 to ln 2 (an estimate above n = 8).
         top1: share of the student's best responses that are the teacher's best, 0 to 1 (without ties 0 or 1); NaN
             where the teacher does not rank (one response, or all scores equal).
-        kendall_tau: tau-b, -1 to 1; NaN where student or teacher does not rank.
+        kendall_tau: tau-b, -1 to 1; NaN where student or teacher does not rank. For both, student scores that agree in
+            4 decimals tie.
         ties: number of pairs of responses with equal teacher scores.
     Raises:
         ValueError: a score that is not finite, a row without items, or shapes that differ.
@@ -34,10 +35,11 @@ def loss_diagnostics(
     tensor([0.3333])
     """
     check_same_shape(student_scores=student_scores, teacher_scores=teacher_scores)
+    rounded = student_scores.round(decimals=4)  # equal texts at different places of a row differ by rounding errors
     values = {
         "jsd": js_divergence(PlackettLuce(student_scores, mask), PlackettLuce(teacher_scores, mask)).value,
-        "top1": top1(student_scores, teacher_scores, mask),
-        "kendall_tau": kendall_tau(student_scores, teacher_scores, mask),
+        "top1": top1(rounded, teacher_scores, mask),
+        "kendall_tau": kendall_tau(rounded, teacher_scores, mask),
         "ties": count_ties(teacher_scores, mask),
     }
     return {name: value.to(student_scores) for name, value in values.items()}
