@@ -198,7 +198,7 @@ def test_token_heatmap_refuses_what_it_cannot_show(tokens, logps):
 
 
 def test_responses_and_sides_must_fit():
-    with pytest.raises(ValueError, match=r"same length.*'responses': 1.*2"):
+    with pytest.raises(ValueError, match=r"same length.*'reward': 2, 'responses': 1"):
         responses("p", ["a"], rewards=[-1.0, -2.0])
     with pytest.raises(ValueError, match=r"same length.*'texts_a': 2"):
         side_by_side("a", ["x", "y"], "b", ["x"], ["p"])
