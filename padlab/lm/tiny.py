@@ -68,4 +68,3 @@ def tiny_model(tokenizer: Any, layers: int, seed: int, width: int = 64, context:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(config).eval()
-

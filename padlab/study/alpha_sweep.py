@@ -102,10 +102,11 @@ def alpha_sweep(
         reward, truth = torch.tensor(entry["teacher_reward"]).double(), np.asarray(entry[reference], float)
         if truth.shape != reward.shape or not np.isfinite(truth).all():
             raise ValueError(f"row {row}: {reference} needs {len(reward)} finite numbers, got {truth}; drop that row")
-        for k, alpha in enumerate(alphas):
-            scores = calibrate(reward, entry["selection_prob"], alpha, match_scale=match_scale)
-            for metric, value in ranking_metrics(scores.tolist(), truth.tolist()).items():
-                values[metric][k, row] = value
+        scores = torch.stack(
+            [calibrate(reward, entry["selection_prob"], alpha, match_scale=match_scale) for alpha in alphas]
+        )
+        for name, metric in METRICS.items():
+            values[name][:, row] = metric(scores, torch.tensor(truth).expand_as(scores))
     return AlphaSweep(alphas, values)
 
 

@@ -78,7 +78,7 @@ def quality(prompt: str, response: str) -> float:
 
 
 def question(prompt: str, responses: Sequence[str]) -> str:
-    """The selection question in the toy's own words, for `add_selection_probs(..., ask=question)`; two options.
+    """The selection question in the toy's own words, for `add_selection_probs`; two options.
 
     Only animals are taken over from prompt and responses, so that no response can ask or answer anything.
 

@@ -209,7 +209,7 @@ def test_models_of_another_kind_are_refused(tiny, tmp_path):
     ]:
         network.save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
-        with pytest.raises(ValueError, match=f"{name} is no causal language model"):
+        with pytest.raises(ValueError, match=f"{name} as a causal language model"):
             load_model(tmp_path / name)
 
 
@@ -239,7 +239,7 @@ def test_damaged_and_incomplete_folders_are_named(tiny, tmp_path):
         load_model(tmp_path / "pickled")
 
     tiny.student.model.save_pretrained(tmp_path / "speechless")
-    with pytest.raises(ValueError, match="speechless is no causal language model with tokenizer"):
+    with pytest.raises(ValueError, match="speechless as a causal language model with a tokenizer"):
         load_model(tmp_path / "speechless")
 
 

@@ -214,7 +214,7 @@ def test_only_the_same_prompts_can_be_compared(tiny, table):
 # --- what the student writes
 
 
-def test_fresh_samples_by_hand(tiny):
+def test_evaluate_samples_by_hand(tiny):
     student, teacher = tiny
     report = evaluate_samples(student, teacher, PROMPTS, n=3, max_new_tokens=12, seed=5)
     again = add_rewards(padlab.sample_responses(student, PROMPTS, 3, max_new_tokens=12, seed=5), teacher)
@@ -228,7 +228,7 @@ def test_fresh_samples_by_hand(tiny):
         assert report.per_prompt["repetition"][row] == pytest.approx(sum(repeated) / 3)
 
 
-def test_fresh_samples_resume_in_a_folder(tiny, tmp_path):
+def test_evaluate_samples_resume_in_a_folder(tiny, tmp_path):
     call = {"n": 2, "max_new_tokens": 4, "folder": tmp_path / "fresh"}
     first = evaluate_samples(tiny.student, tiny.teacher, PROMPTS[:2], **call)
     second = evaluate_samples(tiny.student, tiny.teacher, PROMPTS[:2], **call)
