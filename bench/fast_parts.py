@@ -4,8 +4,8 @@
 
 Sampling as in bench/sampling.py: transformers' growing cache, one left-padded prefill, finished rows kept in the batch,
 the whole vocabulary sorted at every step. Selection questions of 4 prompts: each question in a row of its own. A
-training step as in bench/training.py: the logits computed again in the backward pass (as happens where more than 64 MiB of them
-are needed). The functions take turns. Ratios are medians of the process's CPU time, which other jobs disturb less.
+training step as in bench/training.py: the logits computed again in the backward pass (as is done for more than 64 MiB).
+The functions take turns. Ratios are medians of the process's CPU time, which other jobs disturb less.
 """
 
 import statistics
