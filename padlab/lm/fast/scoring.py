@@ -1,6 +1,6 @@
 """Token log-probabilities of many responses: packed rows where the architecture allows, the output head in chunks.
 
-`padlab.lm.logprobs` computes the same numbers in the plain way; `score_ids(..., exact=True)` uses it.
+`padlab.lm.logprobs` computes the same numbers the plain way; `score_ids(..., exact=True)` uses it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def response_logprobs(model: Any, batch: ResponseBatch) -> Float[Tensor, "respon
     batch = batch.to(model.device)
     hidden, _ = response_hidden_states(model, batch)
     targets = batch.target_ids[batch.mask]
-    logps = (
-        target_logprobs(model, hidden, targets) if head_is_separable(model) else selective_log_softmax(hidden, targets)
-    )
-    logps = batch.unflatten(logps)
+    if head_is_separable(model):
+        logps = batch.unflatten(target_logprobs(model, hidden, targets))
+    else:
+        logps = batch.unflatten(selective_log_softmax(hidden, targets))
     _check_finite(model, logps)
     return logps
 
@@ -62,11 +62,10 @@ def response_hidden_states(
     """
     rows = batch.rows[:, None].expand_as(batch.mask)
     positions = rows[batch.mask], batch.logit_columns[batch.mask]
+    inputs = _model_inputs(model, batch)
     if head_is_separable(model):
-        return decoder(model)(**_model_inputs(model, batch)).last_hidden_state[positions], partial(
-            compute_logits, model
-        )
-    return model(**_model_inputs(model, batch)).logits[positions], lambda logits: logits
+        return decoder(model)(**inputs).last_hidden_state[positions], partial(compute_logits, model)
+    return model(**inputs).logits[positions], lambda logits: logits
 
 
 @torch.no_grad()
