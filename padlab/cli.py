@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 01_toy_world.ipynb")
     demo.add_argument("--out", default="demo-out")
     demo.add_argument("--preset", help="other models than the notebook's (quickstart)")
-    demo.set_defaults(run_command=lambda options: run_demo(options.out, options.preset, options.notebook))
+    demo.set_defaults(run_command=_demo)
     commands.add_parser("lab", help="JupyterLab on the notebooks").set_defaults(run_command=_lab)
     return top
 
@@ -206,6 +206,10 @@ def _prepare_judge(options) -> None:
     student, teacher = _load(vars(options))
     padlab.prepare_judge(student, padlab.with_judge(teacher, None), folder=options.run)
     print(f"padlab.with_judge(teacher, {str(options.run / 'judge')!r}) uses the adapter")
+
+
+def _demo(options) -> None:
+    run_demo(options.out, options.preset, options.notebook)
 
 
 def _lab(options) -> int:

@@ -130,3 +130,11 @@ def test_a_preset_that_cannot_be_loaded_does_not_bind_the_folder(tmp_path, capsy
     assert main(["sample", str(tmp_path / "run"), "--preset", "tiny", "--teacher", "/no/such/model.gguf"]) == 1
     assert "no such GGUF file" in capsys.readouterr().err
     assert main(["sample", str(tmp_path / "run"), "--preset", "tiny", "--limit", "2", "--max-new-tokens", "2"]) == 0
+
+
+def test_the_demo_ends_with_status_0(tmp_path, monkeypatch):
+    """It returns the page's path to Python; the command line must not take that for a status."""
+    seen = []
+    monkeypatch.setattr("padlab.cli.run_demo", lambda *options: seen.append(options) or tmp_path / "page.html")
+    assert main(["demo", "--out", str(tmp_path), "--preset", "tiny"]) == 0
+    assert seen == [(str(tmp_path), "tiny", "00_quickstart.ipynb")]
