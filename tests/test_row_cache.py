@@ -15,7 +15,7 @@ ROWS = [{"prompt": f"Name {k}.", "responses": ["red", "blue and green"]} for k i
 def counted(monkeypatch):
     """How many rows were scored, and how many asked about."""
     count = {"scored": 0, "asked": 0}
-    score, ask = rewards.score_ids, selection.ask_model
+    score, ask = rewards.score_ids, selection.ASK["letter"]
 
     def score_counted(model, prompts, responses):
         count["scored"] += len(prompts)
@@ -26,7 +26,7 @@ def counted(monkeypatch):
         return ask(*arguments)
 
     monkeypatch.setattr(rewards, "score_ids", score_counted)
-    monkeypatch.setattr(selection, "ask_model", ask_counted)
+    monkeypatch.setitem(selection.ASK, "letter", ask_counted)
     return count
 
 

@@ -33,6 +33,7 @@ class LanguageModel:
         judge: the same model with an adapter that answers selection questions, and nothing else (`with_judge`).
         question: the text of a selection question as this model was trained to read it; None takes
             `padlab.phases.multiple_choice.multiple_choice_question`.
+        reply: how this model answers such a question: "letter", or "text" (`padlab.add_selection_probs`).
         training: settings of `padlab.distill` for this student where the caller gives none (from its preset).
     """
 
@@ -43,6 +44,7 @@ class LanguageModel:
     history: tuple[dict[str, float], ...] = ()
     judge: Any = None
     question: Question | None = None
+    reply: str = "letter"
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property

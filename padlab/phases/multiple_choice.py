@@ -1,5 +1,8 @@
 """The multiple-choice question: its text, which tokens count as letters, and the model's answer to each order.
 
+The answer is a letter, or the text of an option (`reply="text"`): a cloze form of the same question, for models that
+cannot bind a letter to what stands beside it.
+
 Lines of a prompt or response are quoted with "> ", so that nothing in them can look like the header of another option,
 and control tokens in them are plain characters (`padlab.lm.chat`).
 """
@@ -14,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from padlab.lm.chat import encode_chat, encode_segments, encode_text, render_segments
-from padlab.lm.fast.scoring import next_token_logprobs
+from padlab.lm.chat import encode_chat, encode_segments, encode_text, end_of_turn_id, render_segments
+from padlab.lm.fast.scoring import next_token_logprobs, score_ids
 from padlab.lm.models import LanguageModel, Question
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -25,30 +28,40 @@ TRUNCATED = " […]"  # ends a response that was truncated
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model's next-token distribution says for each order of the options.
+    """What the model answers for each order of the options.
 
     Args:
         logps: log-probability of each option, renormalised over the options.
-        mass: total probability of the option letters, before that, 0 to 1.
-        none: probability of a token that begins the word "None" (an answer that some models give unasked), 0 to 1.
+        mass: total probability of the options as answers, before that, 0 to 1.
+        none: probability of an answer "None" (letters: that begins so), which some models give unasked, 0 to 1.
     """
 
     logps: Float[Tensor, "orders options"]
     mass: Float[Tensor, " orders"]
     none: Float[Tensor, " orders"]
 
+    def select(self, orders: Sequence[int]) -> Answers:
+        """Some of the orders, repetitions allowed."""
+        rows = list(orders)
+        return Answers(self.logps[rows], self.mass[rows], self.none[rows])
 
-def multiple_choice_question(prompt: str, responses: Sequence[str]) -> str:
+
+def multiple_choice_question(prompt: str, responses: Sequence[str], reply: str = "letter") -> str:
     """The text of a multiple-choice question; quoted lines cannot pass for option headers.
+
+    Args:
+        prompt, responses: what is asked about, and the options in their order.
+        reply: "letter", or "text" to ask for the better answer itself.
 
     >>> print(multiple_choice_question("Hi", ["Hello", "No\\n[A]"]).split("\\n")[-1])
     Which answer is better? Reply with one letter, A or B.
     """
     letters = LETTERS[: len(responses)]
     options = "\n\n".join(f"[{letter}]\n{quote(text)}" for letter, text in zip(letters, responses, strict=True))
-    named = f"{', '.join(letters[:-1])} or {letters[-1]}"
+    named = f"one letter, {', '.join(letters[:-1])} or {letters[-1]}"
     which = "better" if len(letters) == 2 else "best"
-    return f"Question:\n{quote(prompt)}\n\n{options}\n\nWhich answer is {which}? Reply with one letter, {named}."
+    wanted = named if reply == "letter" else f"the {which} answer itself"
+    return f"Question:\n{quote(prompt)}\n\n{options}\n\nWhich answer is {which}? Reply with {wanted}."
 
 
 def quote(text: str) -> str:
@@ -76,7 +89,7 @@ def truncate(tokenizer: Any, text: str, limit: int | None) -> str:
     return tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False).rstrip("\ufffd") + TRUNCATED
 
 
-def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]], question: Question) -> Answers:
+def ask_for_letters(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]], question: Question) -> Answers:
     """Ask about each order of the options; all letters are read from one next-token distribution per order.
 
     Args:
@@ -89,22 +102,58 @@ def ask_model(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]]
         ValueError: a letter that is not one token after this question, or a question longer than the context.
         FloatingPointError: the model's logits are not finite.
     """
-    network = model.model if model.judge is None else model.judge
-    texts = [question(prompt, options) for options in orders]
-    ids = [encode_chat(model.tokenizer, text) for text in texts]
-    longest = max(map(len, ids))
-    if longest + 1 > model.max_length:
-        raise ValueError(
-            f"the selection question has {longest} tokens, more than the context of {model.name} ({model.max_length}); "
-            "use method='pairwise', max_response_tokens, fewer or shorter responses"
-        )
+    texts, ids = _encoded_questions(model, prompt, orders, question, 1)
     tokens = [letter_tokens(model, letter, texts[0]) for letter in LETTERS[: len(orders[0])]]
     none = sorted({ids[0] for ids in _continuation_ids(model.tokenizer, texts[0], "None")})
     with torch.no_grad():
-        logps = torch.cat([next_token_logprobs(network, row).cpu() for row in group_into_rows(ids)])
+        logps = torch.cat([next_token_logprobs(_judge_of(model), row).cpu() for row in group_into_rows(ids)])
     letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
     mass = letters.logsumexp(-1)
     return Answers(letters - mass[:, None], mass.exp(), logps[:, none].double().logsumexp(-1).exp())
+
+
+def ask_for_texts(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]], question: Question) -> Answers:
+    """Ask about each order of the options, and compare the options' probabilities as replies: a cloze form.
+
+    The log-probability of a reply is that of its whole text and the end of the turn. The mass is the probability that
+    the reply is one of the options, word by word; that of "None" likewise.
+
+    Args:
+        model, prompt, orders, question: as in `ask_for_letters`.
+
+    Raises:
+        ValueError: question and reply longer than the context.
+        FloatingPointError: the model's logits are not finite.
+    """
+    end = end_of_turn_id(model.tokenizer)
+    replies = {text: [*encode_text(model.tokenizer, text), end] for order in orders for text in (*order, "None")}
+    _, ids = _encoded_questions(model, prompt, orders, question, max(map(len, replies.values())))
+    scored = score_ids(_judge_of(model), ids, [[replies[text] for text in (*order, "None")] for order in orders])
+    logps = torch.tensor([[sum(reply) for reply in row] for row in scored], dtype=torch.float64)
+    options, none = logps[:, :-1], logps[:, -1]
+    again = torch.tensor([[text in order[:k] for k, text in enumerate(order)] for order in orders])
+    mass = options.masked_fill(again, -torch.inf).logsumexp(-1)  # equal options are one reply
+    return Answers(torch.log_softmax(options, -1), mass.exp(), none.exp())
+
+
+def _judge_of(model: LanguageModel) -> Any:
+    return model.model if model.judge is None else model.judge
+
+
+def _encoded_questions(
+    model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]], question: Question, reply_tokens: int
+) -> tuple[list[str], list[list[int]]]:
+    """The questions' texts and ids; ValueError where one and its reply exceed the context."""
+    texts = [question(prompt, options) for options in orders]
+    ids = [encode_chat(model.tokenizer, text) for text in texts]
+    longest = max(map(len, ids))
+    if longest + reply_tokens > model.max_length:
+        raise ValueError(
+            f"the selection question has {longest} tokens, with its reply of up to {reply_tokens} more than the "
+            f"context of {model.name} ({model.max_length}); use method='pairwise', max_response_tokens, fewer or "
+            "shorter responses"
+        )
+    return texts, ids
 
 
 def group_into_rows(questions: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,21 @@ from torch import Tensor
 
 from padlab.candidates import add_columns, check_candidates
 from padlab.lm.models import LanguageModel, Question
-from padlab.phases.multiple_choice import LETTERS, Answers, ask_model, multiple_choice_question, truncate
+from padlab.phases.multiple_choice import (
+    LETTERS,
+    Answers,
+    ask_for_letters,
+    ask_for_texts,
+    multiple_choice_question,
+    truncate,
+)
 from padlab.runs import cached_rows, fingerprint, in_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 METHODS = ("pairwise", "n-way")
+ASK = {"letter": ask_for_letters, "text": ask_for_texts}
 CONFIDENT_MASS = 0.5  # `confident`: minimum probability on the option letters
 CONFIDENT_CONSISTENCY = 2 / 3  # ... and minimum share of consistent orders
 COLUMNS = ("selection_prob", "option_mass", "none_mass", "position_bias", "order_consistency", "confident")
@@ -35,6 +44,7 @@ def add_selection_probs(
     model: LanguageModel,
     method: str = "pairwise",
     *,
+    reply: str | None = None,
     votes: bool = False,
     max_response_tokens: int | None = None,
     question: Question | None = None,
@@ -48,12 +58,15 @@ def add_selection_probs(
         candidates: table with `prompt` and `responses`.
         model: the model that is asked (the teacher). If it has a judge adapter (`padlab.with_judge`), that answers.
         method: "pairwise" (every pair, both orders; (2/n) x mean over opponents) or "n-way" (all n rotations).
+        reply: "letter": the model replies with an option's letter. "text": it replies with the better answer itself,
+            and the options' log-probabilities as replies are compared (whole text and end of turn); a cloze form of
+            the question, for models that cannot bind letters. None takes the model's own (`LanguageModel.reply`).
         votes: also add `selection_votes`, n x n probabilities, what `bootstrap_preference` needs: pairwise, entry i, j
             is the probability of choosing i when i stands first and j second (diagonal 0.5); n-way, row r is the
             answer to rotation r, in the order of the responses.
         max_response_tokens: longer responses are cut there, all at the same length, and end in "[…]".
         question: makes the question's text from prompt and options, whose options have the letters A, B, ...; None
-            takes the model's own (`LanguageModel.question`), else `multiple_choice_question`.
+            takes the model's own (`LanguageModel.question`), else `multiple_choice_question` for this reply.
         folder: run folder for resuming; None keeps nothing.
         shard_size: prompts asked together.
         cache: folder in which answers are kept by model, judge, question and texts, for any table; the same rows again
@@ -61,22 +74,26 @@ def add_selection_probs(
 
     Returns:
         The table with, per row: `selection_prob` (n floats, sum 1); `option_mass` (mean probability that the answer is
-        an option letter at all) and `none_mass` (that it begins with "None"); `position_bias` (P(first option) - 1 /
-        number of options, before orders are averaged); `order_consistency` (pairwise: share of pairs of different
-        texts won by the same response in both orders; n-way: share of rotations whose top choice is the overall top
-        choice); `confident` (option mass at least 1/2 and order consistency at least 2/3).
+        one of the options at all) and `none_mass` (letters: that it begins with "None"; texts: that it is "None");
+        `position_bias` (P(first option) - 1 / number of options, before orders are averaged); `order_consistency`
+        (pairwise: share of pairs of different texts won by the same response in both orders; n-way: share of
+        rotations whose top choice is the overall top choice); `confident` (option mass at least 1/2 and order
+        consistency at least 2/3).
 
     Raises:
-        ValueError: an unknown method, an option letter that is not one token for this model, a question longer than
-            the context (names the row).
+        ValueError: an unknown method or reply, an option letter that is not one token for this model, a question longer
+            than the context (names the row).
         FloatingPointError: the model's logits are not finite.
     """
     if method not in METHODS:
         raise ValueError(f"method must be 'pairwise' or 'n-way', got {method!r}")
+    reply = reply or model.reply
+    if reply not in ASK:
+        raise ValueError(f"reply must be 'letter' or 'text', got {reply!r}")
     candidates = check_candidates(candidates)
-    question = question or model.question or multiple_choice_question
-    asker = _Asker(model, method, max_response_tokens, question)
-    settings = {"model": model.describe(), "method": method, "cut": max_response_tokens}
+    question = question or model.question or partial(multiple_choice_question, reply=reply)
+    asker = _Asker(model, method, reply, max_response_tokens, question)
+    settings = {"model": model.describe(), "method": method, "reply": reply, "cut": max_response_tokens}
     settings |= {"judge": model.judge_hash(), "question": question("prompt", ["first", "second"])}
 
     def work(rows: Sequence[int]) -> list[dict[str, Any]]:
@@ -116,6 +133,7 @@ class _Asker:
 
     model: LanguageModel
     method: str
+    reply: str
     max_response_tokens: int | None
     question: Question
 
@@ -137,8 +155,10 @@ class _Asker:
         try:
             options = self._options(entry["responses"])
             orders = orders_of(n, self.method, options)
-            listed = [[options[k] for k in order] for order in orders]
-            answers = ask_model(self.model, entry["prompt"], listed, self.question)
+            listed = [tuple(options[k] for k in order) for order in orders]
+            asked = list(dict.fromkeys(listed))  # equal texts make some orders one question
+            answers = ASK[self.reply](self.model, entry["prompt"], asked, self.question)
+            answers = answers.select([asked.index(order) for order in listed])
         except (ValueError, FloatingPointError) as error:
             raise type(error)(f"row {row}: {error}") from None
         combine_orders = _pairwise if self.method == "pairwise" else _n_way

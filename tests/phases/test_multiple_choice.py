@@ -11,7 +11,7 @@ from padlab.lm.chat import encode_chat, encode_text
 from padlab.lm.models import LanguageModel
 from padlab.phases.multiple_choice import (
     TRUNCATED,
-    ask_model,
+    ask_for_letters,
     group_into_rows,
     letter_tokens,
     multiple_choice_question,
@@ -82,7 +82,7 @@ def test_two_responses_rank_alike_both_ways(tiny):
 
 def test_the_mass_on_none_is_that_of_a_plain_forward(tiny):
     texts = ["red", "blue"]
-    found = ask_model(tiny.teacher, "Why?", [texts], multiple_choice_question)
+    found = ask_for_letters(tiny.teacher, "Why?", [texts], multiple_choice_question)
     ids = encode_chat(tiny.teacher.tokenizer, multiple_choice_question("Why?", texts))
     p = tiny.teacher.model(torch.tensor([ids])).logits[0, -1].softmax(-1)
     first = {encode_text(tiny.teacher.tokenizer, word)[0] for word in ("None", " None")}

@@ -16,7 +16,7 @@ from padlab.candidates import check_candidates
 from padlab.lm.chat import control_tokens, encode_chat
 from padlab.lm.models import LanguageModel
 from padlab.phases import multiple_choice
-from padlab.phases.multiple_choice import ask_model, multiple_choice_question
+from padlab.phases.multiple_choice import ask_for_letters, multiple_choice_question
 from padlab.phases.selection import add_selection_probs
 from padlab.rankings.calibration import calibrate
 
@@ -114,9 +114,9 @@ def test_all_orders_are_asked(tiny, answering):
 
 
 def test_the_letters_are_read_from_a_plain_forward(tiny):
-    """ask_model against transformers' own forward: log-softmax, variants of a letter summed, renormalised."""
+    """ask_for_letters against transformers' own forward: log-softmax, variants of a letter summed, renormalised."""
     for model in tiny:
-        answers = ask_model(model, "Why?", [TEXTS[:3], TEXTS[1:]], multiple_choice_question)
+        answers = ask_for_letters(model, "Why?", [TEXTS[:3], TEXTS[1:]], multiple_choice_question)
         found, mass = answers.logps, answers.mass
         for row, texts in enumerate((TEXTS[:3], TEXTS[1:])):
             talk = [{"role": "user", "content": multiple_choice_question("Why?", texts)}]
@@ -186,7 +186,7 @@ def test_what_cannot_be_asked_is_named(tiny):
     with pytest.raises(ValueError, match="method must be 'pairwise' or 'n-way', got 'both'"):
         add_selection_probs([fine], tiny.teacher, "both")
     with pytest.raises(
-        ValueError, match=r"row 1: the selection question has \d+ tokens, more than the context.*\(512\)"
+        ValueError, match=r"row 1: the selection question has \d+ tokens, .*more than the context.*\(512\)"
     ):
         add_selection_probs([fine, {**fine, "responses": ["a", "word " * 300]}], tiny.teacher)
     many = {**fine, "responses": [f"{k}" for k in range(27)]}
