@@ -1,9 +1,9 @@
 """The stages on the command line, over a run folder.
 
-    padlab sample   RUN --prompts train --limit 96      phase 1: the student's responses
+    padlab sample   RUN                                 phase 1: the student's responses
     padlab score    RUN --selection pairwise            phase 2: rewards, selection probabilities
-    padlab distill  RUN                                 phase 3: train the student
-    padlab evaluate RUN --limit 96                      before and after on held-out prompts
+    padlab distill  RUN                                 phase 3: train the student; --rounds K: all phases, K times
+    padlab evaluate RUN                                 before and after on held-out prompts
     padlab doctor   MODEL                               can this model be a teacher or student?
     padlab prepare-judge FOLDER                         an adapter that answers selection questions
     padlab demo                                         all of it in the quickstart notebook
@@ -28,6 +28,7 @@ from padlab.lm.presets import get_preset
 from padlab.runs import load_table, read_manifest, record_stage, save_table, write_json
 
 SAMPLING = ("n", "temperature", "top_p", "max_new_tokens")
+SOURCES = "train, heldout, in the reading world also names and kinds, or a .jsonl file"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,25 +60,26 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     sample = _stage(commands, "sample", _sample, "phase 1: draw the student's responses")
     _models(sample)
-    sample.add_argument("--prompts", default="train", help="train, heldout or a .jsonl file (default: train)")
-    sample.add_argument("--limit", type=int, help="so many prompts (default: all)")
+    sample.add_argument("--prompts", default="train", help=f"{SOURCES} (default: train)")
+    sample.add_argument("--limit", type=int, help="so many prompts (default: 64 of a world's, else all)")
     for flag, kind in (("--n", int), ("--temperature", float), ("--top-p", float), ("--max-new-tokens", int)):
         sample.add_argument(flag, type=kind, help="default: the preset's")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--distinct", action="store_true", help="draw repeated texts again")
     sample.add_argument("--oversample", type=int, help="draw so many and keep the n that are furthest apart")
     score = _stage(commands, "score", _score, "phase 2: teacher's rewards, selection probabilities")
-    score.add_argument("--selection", choices=("none", "pairwise", "n-way"), default="none")
+    score.add_argument("--selection", choices=("none", "pairwise", "n-way"), help="default: pairwise if alpha > 0")
     distill = _stage(commands, "distill", _distill, "phase 3: train the student")
     distill.add_argument("--loss", choices=("ppd", "vpd"), help="default: the preset's")
     distill.add_argument("--divergence", choices=("js", "forward_kl", "reverse_kl", "released"), default="js")
     for flag in ("--alpha", "--beta", "--learning-rate", "--token-kd"):
         distill.add_argument(flag, type=float, help="default: the preset's")
     distill.add_argument("--epochs", type=float, dest="num_train_epochs", help="default: the preset's")
+    distill.add_argument("--rounds", type=int, help="so many rounds, each on fresh responses to the same prompts")
     distill.add_argument("--full", action="store_true", help="train all weights instead of LoRA")
     distill.add_argument("--seed", type=int, default=0)
     evaluate = _stage(commands, "evaluate", _evaluate, "before and after on held-out prompts, with intervals")
-    evaluate.add_argument("--prompts", default="heldout")
+    evaluate.add_argument("--prompts", default="heldout", help=f"{SOURCES} (default: heldout)")
     evaluate.add_argument("--limit", type=int, default=48)
     evaluate.add_argument("--seed", type=int, default=1000)
     doctor = commands.add_parser("doctor", help="can this model be a teacher or student?")
@@ -103,7 +105,7 @@ def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
 
 
 def _models(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--preset", default="pruned", help=f"{', '.join(padlab.PRESETS)} (default: pruned)")
+    stage.add_argument("--preset", default="reading", help=f"{', '.join(padlab.PRESETS)} (default: reading)")
     stage.add_argument("--student", help="a Hub id, folder or .gguf file instead of the preset's")
     stage.add_argument("--teacher", help="likewise")
 
@@ -114,7 +116,7 @@ def _sample(options) -> None:
     record_stage(options.run, "models", choice)
     settings = _with_flags(get_preset(options.preset).sampling(), options)
     settings |= {name: getattr(options, name) for name in ("seed", "distinct", "oversample")}
-    prompts = padlab.load_prompts(options.prompts, limit=options.limit)
+    prompts, _ = _prompts(get_preset(options.preset), options)
     table = padlab.sample_responses(student, prompts, **settings, folder=options.run)
     path = options.run / "candidates.jsonl"
     saved = load_table(path) if path.exists() else None
@@ -125,11 +127,12 @@ def _sample(options) -> None:
 
 def _score(options) -> None:
     path = options.run / "candidates.jsonl"
-    table = load_table(path)
-    _, teacher = _load(_model_choice(options.run))
+    table, choice = load_table(path), _model_choice(options.run)
+    _, teacher = _load(choice)
     table = padlab.add_rewards(table, teacher, "teacher_reward", folder=options.run)
-    if options.selection != "none":
-        table = padlab.add_selection_probs(table, teacher, options.selection, folder=options.run)
+    selection = options.selection or ("pairwise" if get_preset(choice["preset"]).alpha > 0 else "none")
+    if selection != "none":
+        table = padlab.add_selection_probs(table, teacher, selection, folder=options.run)
         mass, bias = (fmean(table[column]) for column in ("option_mass", "position_bias"))
         print(f"option mass {mass:.2f}, position bias {bias:+.2f} (0 = none); `padlab doctor` says what that means")
     save_table(table, path)
@@ -148,8 +151,11 @@ def _distill(options) -> None:
     if options.token_kd is None and settings["token_kd"] and not teacher.shares_vocabulary(student):
         print("token-level distillation is left out (token_kd 0): the two models have different vocabularies")
         settings["token_kd"] = 0.0
-    settings["teacher"] = teacher if settings["token_kd"] else None
-    trained = padlab.distill(student, table, folder=options.run, **settings)
+    if options.rounds:
+        trained = _distill_in_rounds(options, student, teacher, table, settings)
+    else:
+        settings["teacher"] = teacher if settings["token_kd"] else None
+        trained = padlab.distill(student, table, folder=options.run, **settings)
     _replace_student(options.run, trained)
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     fifth = max(1, len(losses) // 5)
@@ -157,22 +163,47 @@ def _distill(options) -> None:
     print(f"loss {first:.3f} (first fifth of the steps) to {last:.3f} (last fifth) -> {options.run / 'student'}")
 
 
+def _distill_in_rounds(options, student, teacher, table, settings):
+    """The student after all rounds, each printed; the settings stand in the manifest as those of a plain training."""
+    sampling = {name: read_manifest(options.run)["stages"]["sample"][name] for name in SAMPLING}
+    record_stage(options.run, "checkpoints", settings)
+    folder = options.run / "rounds"
+    trained, history = padlab.run_rounds(
+        student, teacher, table["prompt"], rounds=options.rounds, sampling=sampling, folder=folder, **settings
+    )
+    for row in history[1:]:
+        measures = ", ".join(
+            f"{name} {row[name]:.3f}" for name in ("teacher_reward", "jsd", "kendall_tau") if name in row
+        )
+        print(f"round {row['round']} of {options.rounds}: {measures}")
+    return trained
+
+
+def _prompts(preset, options):
+    """Prompts of the preset's world, and its truth, where it has the side that is asked for; else others, and None."""
+    own = preset.prompts(options.prompts, options.limit, seed=options.seed)
+    if own is None:
+        return padlab.load_prompts(options.prompts, limit=options.limit), None
+    return padlab.load_prompts(own), preset.quality()
+
+
 def _evaluate(options) -> None:
     run, stages = options.run, read_manifest(options.run)["stages"]
     student, teacher = _load(_model_choice(run))
     models = {"before": student, "after": _trained(run, student)}
-    prompts = padlab.load_prompts(options.prompts, limit=options.limit)
+    preset = get_preset(_model_choice(run)["preset"])
+    prompts, quality = _prompts(preset, options)
     sampling = {**{name: stages["sample"][name] for name in SAMPLING}, "seed": options.seed}
     samples = [
-        padlab.evaluate_samples(model, teacher, prompts, **sampling, folder=run / "evaluate" / name)
+        padlab.evaluate_samples(model, teacher, prompts, quality=quality, **sampling, folder=run / "evaluate" / name)
         for name, model in models.items()
     ]
     table = samples[0].table
     target = {name: float(stages["checkpoints"][name]) for name in ("alpha", "beta")}
     if target["alpha"] > 0:
-        method = stages["select"]["method"]
+        method = stages.get("select", {}).get("method", "pairwise")
         table = padlab.add_selection_probs(table, teacher, method, folder=run / "evaluate" / "before")
-    agreement = [padlab.rank_agreement(model, teacher, table, **target) for model in models.values()]
+    agreement = [padlab.rank_agreement(model, teacher, table, quality=quality, **target) for model in models.values()]
     save_table(agreement[0].table, run / "heldout.jsonl")
     print("target: alpha {alpha:g}, beta {beta:g}".format(**target))
     result = _print_comparison(f"the same held-out responses ({len(prompts)} prompts)", *agreement)

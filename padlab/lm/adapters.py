@@ -43,6 +43,8 @@ def trainable_copy(model: Any, peft_config: Any, seed: int = 0) -> Any:
 def with_adapter(model: Any, folder: Any) -> Any:
     """A copy of a model (sharing its weights) with a saved adapter on it, in eval mode.
 
+    An adapter that the model has already is left out: a saved adapter is whole, also where it continued another one.
+
     Raises:
         ValueError: the adapter was made for another model.
     """
@@ -53,7 +55,7 @@ def with_adapter(model: Any, folder: Any) -> Any:
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         warnings.filterwarnings("error", message=".*missing adapter keys.*")
         try:
-            adapted = PeftModel.from_pretrained(_sharing_copy(model, ()), str(folder)).eval()
+            adapted = PeftModel.from_pretrained(_without_adapter(model), str(folder)).eval()
         except (UserWarning, RuntimeError) as error:
             raise ValueError(f"the adapter in {folder} was made for another model: {str(error)[:200]}") from error
     with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
@@ -61,6 +63,33 @@ def with_adapter(model: Any, folder: Any) -> Any:
     if saved != taken:  # blocks that this model does not have
         raise ValueError(f"the adapter in {folder} was made for another model: {taken} of its {saved} tensors fit")
     return adapted
+
+
+def save_adapter(network: Any, base_name: str, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+    """Write a peft model's adapter, and nothing of the model it stands on.
+
+    Args:
+        network: a peft model.
+        base_name: recorded as the model the adapter belongs to.
+        folder: made if need be.
+        dtype: of the stored weights; None keeps theirs.
+    """
+    from safetensors.torch import load_file, save_file
+
+    for config in network.peft_config.values():
+        config.base_model_name_or_path = base_name  # not this machine's path
+    network.save_pretrained(folder, save_embedding_layers=False)
+    (Path(folder) / "README.md").unlink(missing_ok=True)  # peft's empty form
+    if dtype is not None:
+        path = Path(folder) / "adapter_model.safetensors"
+        save_file({k: v.to(dtype) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def _without_adapter(model: Any) -> Any:
+    from peft import PeftModel
+
+    fresh = _sharing_copy(model, ())
+    return fresh.unload() if isinstance(fresh, PeftModel) else fresh
 
 
 def _continue(model: Any) -> Any:

@@ -23,6 +23,7 @@ from padlab.lm.fast.scoring import NOT_FINITE, evaluation_mode
 COMPACT_BELOW = 7 / 8  # finished rows leave the batch when at most this share is unfinished (the cache is copied then)
 TOP_TOKENS = 512  # the nucleus is looked for among so many tokens before the whole vocabulary is sorted
 MAX_PADDING = 0.1  # prompts are prefilled in groups of similar length, with so much padding per token at most ...
+MIN_SHARED = 8  # tokens that all prompts must have in common at the beginning before they are computed once for all
 SMALL_GROUP = 256  # ... except in groups of fewer tokens, which grow by as much padding: small batches are slow
 
 
@@ -188,15 +189,34 @@ def prefill(model: Any, prompt_ids: Sequence[Sequence[int]], new_tokens: int) ->
     can_append = bool(cache.layers) and all(isinstance(layer, PreallocatedLayer) for layer in cache.layers)
     if not can_append:
         return cache, *_prefill_left_padded(model, prompt_ids, cache)
+    beginning = preallocated_cache(model.config, longest)  # the common beginning, e.g. a system prompt, once for all
+    shared = shared_beginning(prompt_ids)
+    if shared:
+        _prefill_left_padded(model, [prompt_ids[0][:shared]], beginning)
     masks, logits = [], []
-    for group in group_by_length(prompt_ids):
+    for group in group_by_length([ids[shared:] for ids in prompt_ids]):
         group_cache = preallocated_cache(model.config, longest + new_tokens)
-        mask, last_logits = _prefill_left_padded(model, group, group_cache)
+        for layer, first in zip(group_cache.layers, beginning.layers if shared else [], strict=False):
+            layer.update(*(states.expand(len(group), -1, -1, -1) for states in (first.keys, first.values)))
+        mask, last_logits = _prefill_left_padded(model, group, group_cache, shared)
         masks.append(pad(mask, (longest - mask.shape[1], 0)))
         logits.append(last_logits)
         for layer, group_layer in zip(cache.layers, group_cache.layers, strict=True):
             layer.append_rows(group_layer)
     return cache, torch.cat(masks), torch.cat(logits)
+
+
+def shared_beginning(prompt_ids: Sequence[Sequence[int]]) -> int:
+    """How many ids all prompts begin with in common, so that one is left of each; 0 for too few to be worth a pass.
+
+    >>> shared_beginning([[1] * 20 + [2], [1] * 20 + [3, 4], [1] * 30])
+    20
+    """
+    if len(prompt_ids) < 2:
+        return 0
+    first, limit = prompt_ids[0], min(map(len, prompt_ids)) - 1
+    shared = min(next((k for k in range(limit) if ids[k] != first[k]), limit) for ids in prompt_ids)
+    return shared if shared >= MIN_SHARED else 0
 
 
 def group_by_length(prompt_ids: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
@@ -215,12 +235,15 @@ def group_by_length(prompt_ids: Sequence[Sequence[int]]) -> list[list[Sequence[i
     return groups
 
 
-def _prefill_left_padded(model: Any, prompt_ids: Sequence[Sequence[int]], cache: Any) -> tuple[Tensor, Tensor]:
-    """Prompts as one batch into the cache: (attention mask, logits of the next token)."""
+def _prefill_left_padded(
+    model: Any, prompt_ids: Sequence[Sequence[int]], cache: Any, before: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Prompts as one batch into the cache, behind what it holds: (attention mask, logits of the next token)."""
     length = max(map(len, prompt_ids))
     input_ids = torch.tensor([[0] * (length - len(ids)) + list(ids) for ids in prompt_ids], device=model.device)
-    mask = torch.tensor([[0] * (length - len(ids)) + [1] * len(ids) for ids in prompt_ids], device=model.device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    held = [1] * before
+    mask = torch.tensor([held + [0] * (length - len(ids)) + [1] * len(ids) for ids in prompt_ids], device=model.device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, before:]
     output = model(
         input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
         logits_to_keep=1,

@@ -71,17 +71,19 @@ def load_model(
     return LanguageModel(model.to(device).eval(), tokenizer, name, spec)
 
 
-def load_pair(preset: str = "pruned", *, dtype: str | None = None, device: str | None = None) -> Pair:
-    """Student and teacher of a preset: a name in `padlab.PRESETS`, such as "tiny", "pruned", "classroom".
+def load_pair(preset: str = "reading", *, dtype: str | None = None, device: str | None = None) -> Pair:
+    """Student and teacher of a preset: a name in `padlab.PRESETS`, such as "reading", "toy", "classroom".
 
     Both carry the preset's settings: `add_selection_probs(table, teacher)` asks the question that this teacher was
     trained to read, and `distill(student, table)` trains as the preset says (with "pruned" also pass `teacher=teacher`:
     its preset has token-level distillation beside the preference loss).
 
     Args:
-        preset: see `padlab.PRESETS` for models, settings and where the settings come from. The teacher of "pruned" has
-            padlab's judge adapter, which answers selection questions and nothing else. "toy" and "toy-aligned" are
-            small models of a closed world with a known truth (`padlab.worlds.toy`).
+        preset: see `padlab.PRESETS` for models, settings and where the settings come from. "reading" (the default) and
+            "reading-judge" are one language model with adapters that answer questions about notes, right or wrong
+            (`padlab.worlds.reading`); "toy" and "toy-aligned" are small models of a closed world
+            (`padlab.worlds.toy`). The teachers of "reading", "reading-judge" and "pruned" have a judge, an adapter that
+            answers selection questions and nothing else.
         dtype, device: as in `load_model`.
 
     >>> student, teacher = load_pair("tiny")
@@ -90,8 +92,10 @@ def load_pair(preset: str = "pruned", *, dtype: str | None = None, device: str |
     """
     chosen = get_preset(preset)
     student, teacher = _models_of(chosen, dtype, device)
-    question = toy.question if chosen.name.startswith("toy") else None
-    return Pair(replace(student, training=chosen.training()), replace(teacher, question=question))
+    if chosen.judge:
+        teacher = with_judge(teacher, bundled(chosen.judge))
+    question = toy.question if chosen.world == "toy" else None
+    return Pair(replace(student, training=chosen.training()), replace(teacher, question=question, reply=chosen.reply))
 
 
 def with_judge(model: LanguageModel, folder: str | os.PathLike | None) -> LanguageModel:
@@ -125,14 +129,23 @@ def prune_blocks(teacher: LanguageModel, keep_blocks: int) -> LanguageModel:
 def _models_of(preset: Preset, dtype: str | None, device: str | None) -> Pair:
     if preset.name == "tiny":
         return Pair(*(_tiny(role, blocks, seed) for role, blocks, seed in (("student", 2, 2), ("teacher", 3, 1))))
-    if preset.name.startswith("toy"):
-        folders = [bundled(f"toy/{name}") for name in (preset.student, preset.teacher)]
+    folders = [bundled(name) for name in (preset.student, preset.teacher) if preset.world]
+    if preset.world == "reading":
+        base = load_model("embedded", dtype=dtype, device=device)  # one copy of the weights for all
+        return Pair(*(_with_adapter(base, folder) for folder in folders))
+    if preset.world == "toy":
         models = [load_model(folder, dtype=dtype or "float32", device=device) for folder in folders]
         return Pair(*(replace(m, source=m.name) for m in models))  # the folder differs from machine to machine
     teacher = load_model(preset.teacher, dtype=dtype, device=device)
     if preset.keep_blocks:
-        return Pair(prune_blocks(teacher, preset.keep_blocks), with_judge(teacher, bundled("judge")))
+        return Pair(prune_blocks(teacher, preset.keep_blocks), teacher)
     return Pair(load_model(preset.student, dtype=dtype, device=device), teacher)
+
+
+def _with_adapter(base: LanguageModel, folder: Path) -> LanguageModel:
+    """The base model with one of padlab's adapters, named after it (the folder differs from machine to machine)."""
+    name = f"reading {folder.name}"
+    return replace(base, model=with_adapter(base.model, folder), name=name, source=f"{base.name}, {name}")
 
 
 def _tiny(role: str, blocks: int, seed: int) -> LanguageModel:
@@ -183,7 +196,7 @@ def _not_loadable(where: str | Path, reason: str) -> str:
     return (
         f"cannot load {where}: {reason}\nIt is neither a local folder nor in the local Hub cache, and the Hub could "
         "not be reached or does not have it (or it is gated: hf auth login). Without a Hub use "
-        "padlab.load_pair('pruned'), a local folder or a .gguf file."
+        "padlab.load_pair(), a local folder or a .gguf file."
     )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from padlab.worlds import world
+
+PROMPTS = 64  # of a world where no number is given
 
 
 @dataclass(frozen=True)
@@ -12,7 +17,8 @@ class Preset:
 
     Args:
         name: what `load_pair` is given.
-        student, teacher: what `load_model` is given; the student of a pruned preset is made from the teacher.
+        student, teacher: what `load_model` is given; the student of a pruned preset is made from the teacher. In a
+            world's presets: models (toy) or adapters for the embedded model (reading) in padlab's data.
         keep_blocks: number of transformer blocks kept in a depth-pruned student; 0 = the student is its own model.
         n: responses per prompt.
         temperature, top_p: sampling.
@@ -22,6 +28,9 @@ class Preset:
         alpha: weight of the selection probability in the calibrated reward, 0 to 1.
         token_kd: weight of token-level distillation beside the preference loss, >= 0; the method has none.
         beta: scale from nats/token to scores.
+        world: where prompts, truth and selection question come from: "reading", "toy", or "" for open prompts.
+        judge: adapter that answers the teacher's selection questions, in padlab's data; "" = the teacher itself.
+        reply: how it answers them, "letter" or "text".
         settings_from: the source of these settings.
     """
 
@@ -40,6 +49,9 @@ class Preset:
     alpha: float = 0.0
     token_kd: float = 0.0
     beta: float = 10.0
+    world: str = ""
+    judge: str = ""
+    reply: str = "letter"
     settings_from: str = ""
 
     def sampling(self) -> dict[str, Any]:
@@ -49,6 +61,24 @@ class Preset:
         {'n': 4, 'temperature': 1.0, 'top_p': 1.0, 'max_new_tokens': 12}
         """
         return {name: getattr(self, name) for name in ("n", "temperature", "top_p", "max_new_tokens")}
+
+    def prompts(self, side: str, count: int | None = None, seed: int = 0) -> list[str] | None:
+        """Prompts of the preset's world, 64 by default; None where it has no world, or the world no such side.
+
+        Args:
+            side: "train", "heldout", and "names" or "kinds" in the reading world.
+            count, seed: how many, and which.
+
+        >>> PRESETS["reading"].prompts("train", 1)[0][:13]
+        'Read the note'
+        """
+        if not self.world or side not in world(self.world).SIDES:
+            return None
+        return world(self.world).prompts(count or PROMPTS, seed, world(self.world).SIDES[side])
+
+    def quality(self) -> Callable[[str, str], float] | None:
+        """The truth of the preset's world: (prompt, response) -> 0 to 1; None without a world."""
+        return world(self.world).quality if self.world else None
 
     def training(self) -> dict[str, Any]:
         """Arguments of `padlab.distill`, all but the seed and the teacher; change some by `{**..., "alpha": 0.5}`.
@@ -68,7 +98,16 @@ class Preset:
         }
 
 
+_READING = {
+    "world": "reading",
+    "judge": "reading/judge",
+    "reply": "text",
+    "top_p": 1.0,
+    "max_new_tokens": 8,
+    "settings_from": "measured on training notes (docs/results.md)",
+}
 _TOY = {
+    "world": "toy",
     "top_p": 1.0,
     "max_new_tokens": 12,
     "learning_rate": 3e-4,
@@ -100,13 +139,16 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("tiny", "random", "random", n=4, max_new_tokens=12, learning_rate=5e-3, settings_from="for tests only"),
-        Preset("toy", "toy-student", "toy-teacher", **_TOY),
-        Preset("toy-aligned", "toy-aligned-student", "toy-aligned-teacher", **_TOY),
+        Preset("reading", "reading/student", "reading/teacher", **_READING),
+        Preset("reading-judge", "reading/student", "reading/careless-teacher", **{**_READING, "alpha": 0.5}),
+        Preset("toy", "toy/toy-student", "toy/toy-teacher", **_TOY),
+        Preset("toy-aligned", "toy/toy-aligned-student", "toy/toy-aligned-teacher", **_TOY),
         Preset(
             "pruned",
             "embedded",
             "embedded",
             keep_blocks=28,
+            judge="judge",
             temperature=0.8,
             learning_rate=1e-3,
             token_kd=1.0,

@@ -6,17 +6,20 @@ the student writes: the teacher's reward of them, and length, finished answers a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from padlab import LanguageModel, add_rewards, calibrate, check_candidates, sample_responses
+from padlab.rankings.metrics import kendall_tau
 from padlab.study.metrics import Report, prompt_agreement, repetition
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+Quality = Callable[[str, str], float]  # (prompt, response) -> true quality, 0 to 1
 
 
 def rank_agreement(
@@ -28,6 +31,7 @@ def rank_agreement(
     beta: float = 10.0,
     match_scale: bool = False,
     length_normalize: bool = True,
+    quality: Quality | None = None,
 ) -> Report:
     """Agreement of two models' rankings of the same responses.
 
@@ -39,10 +43,12 @@ def rank_agreement(
         beta: nats/token to scores, > 0; only the divergence depends on it.
         match_scale: as in `padlab.calibrate`.
         length_normalize: as in `padlab.add_rewards`; must fit the table's `teacher_reward`.
+        quality: the truth of a world, e.g. `padlab.worlds.reading.quality`; adds truth_tau.
 
     Returns:
         Report: `per_prompt` holds one value per prompt of jsd (nats), kendall_tau (tau-b), top1 and pairwise_accuracy
-        (shares; see `padlab.rankings.metrics` for ties), NaN where undefined; `table` the candidates with both models'
+        (shares; see `padlab.rankings.metrics` for ties), with `quality` truth_tau (tau-b between the student's rewards
+        and the true quality), NaN where undefined; `table` the candidates with both models'
         rewards; `intervals()` an `Interval(estimate, low, high, count)` per measure: mean over prompts and 95 %
         percentile bootstrap interval (4,000 resamples). Printing it shows these.
 
@@ -67,32 +73,49 @@ def rank_agreement(
         reward, selection_prob = torch.tensor(entry["teacher_reward"]), entry["selection_prob"] if alpha else None
         calibrated = calibrate(reward, selection_prob, alpha, match_scale=match_scale)
         rows.append(prompt_agreement(entry["student_reward"], calibrated.tolist(), beta))
+        if quality is not None:
+            truth = [quality(entry["prompt"], response) for response in entry["responses"]]
+            rows[-1]["truth_tau"] = float(kendall_tau(entry["student_reward"], truth))
     return Report({name: np.array([row[name] for row in rows]) for name in rows[0]}, table)
 
 
 def evaluate_samples(
-    student: LanguageModel, teacher: LanguageModel, prompts: Dataset | Sequence[str], n: int = 4, **sampling: Any
+    student: LanguageModel,
+    teacher: LanguageModel | None,
+    prompts: Dataset | Sequence[str],
+    n: int = 4,
+    *,
+    quality: Quality | None = None,
+    **sampling: Any,
 ) -> Report:
     """What the student writes: independent samples, measured by the teacher's reward, length, ending and repetition.
 
     Args:
-        student, teacher: the models.
+        student: the model that writes.
+        teacher: gives the rewards; None leaves them out.
         prompts: table or list of strings.
         n: samples per prompt.
+        quality: the truth of a world, e.g. `padlab.worlds.reading.quality`; adds quality (mean, 0 to 1) and right
+            (share of samples of quality 1).
         sampling: temperature, top_p, max_new_tokens, seed, folder as in `sample_responses`.
 
     Returns:
-        Report with teacher_reward (nats/token), length (tokens), finished (share of responses that ended by themselves)
-        and repetition (share of repeated 3-token sequences); its `table` holds the samples.
+        Report with teacher_reward (nats/token), length (tokens), finished (share of responses that ended by
+        themselves), repetition (share of repeated 3-token sequences), and quality and right where asked for; its
+        `table` holds the samples.
 
     >>> evaluate_samples(*load_pair("tiny"), ["Hi"], n=2, max_new_tokens=3).per_prompt["length"]
     array([3.])
     """
     table = sample_responses(student, prompts, n, **sampling)
-    table = add_rewards(table, teacher, "teacher_reward", folder=sampling.get("folder"))
-    ids = table["response_ids"]
-    measures = {
-        "teacher_reward": [np.mean(r) for r in table["teacher_reward"]],
+    ids, measures = table["response_ids"], {}
+    if quality is not None:
+        truth = [[quality(entry["prompt"], r) for r in entry["responses"]] for entry in table]
+        measures |= {"quality": [np.mean(q) for q in truth], "right": [np.mean(np.equal(q, 1)) for q in truth]}
+    if teacher is not None:
+        table = add_rewards(table, teacher, "teacher_reward", folder=sampling.get("folder"))
+        measures["teacher_reward"] = [np.mean(r) for r in table["teacher_reward"]]
+    measures |= {
         "length": [np.mean([len(r) for r in row]) for row in ids],
         "finished": [np.mean(f) for f in table["finished"]],
         "repetition": [np.mean([repetition(r) for r in row]) for row in ids],

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from padlab import LanguageModel, load_prompts, sample_responses, with_judge
-from padlab.lm.adapters import trainable_copy
+from padlab.lm.adapters import save_adapter, trainable_copy
 from padlab.lm.chat import encode_chat
 from padlab.lm.fast.scoring import next_token_logprobs
 from padlab.phases.multiple_choice import letter_tokens, multiple_choice_question, truncate
@@ -103,7 +103,7 @@ def prepare_judge(
         trainer = JudgeTrainer(network, args, train_dataset=questions, data_collator=list, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=last_complete(place))
-    _save_adapter(trainer.model.eval(), teacher.name, folder / "judge")
+    save_adapter(trainer.model.eval(), teacher.name, folder / "judge")
     return with_judge(teacher, folder / "judge")
 
 
@@ -157,13 +157,6 @@ def _attention_lora(teacher: LanguageModel) -> Any:
     blocks = teacher.model.config.get_text_config().num_hidden_layers
     projections, layers = ["q_proj", "k_proj", "v_proj", "o_proj"], list(range(blocks // 4, blocks))
     return LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=projections, layers_to_transform=layers)
-
-
-def _save_adapter(network: Any, base_name: str, folder: Path) -> None:
-    for config in network.peft_config.values():
-        config.base_model_name_or_path = base_name  # not this machine's path
-    network.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # peft's empty form
 
 
 def _suffix(rng: random.Random) -> str:

@@ -47,6 +47,7 @@ from typing import Literal
 from padlab.worlds.notes import KINDS, POOLS, Kind, read_with
 
 Heldout = Literal[False, "names", "kinds"]
+SIDES = {"train": False, "heldout": "names", "names": "names", "kinds": "kinds"}
 ENTRIES = 3  # per note
 LAYOUT = "Read the note and answer the question in a few words.\n\nNote: {note}\n\nQuestion: {question}"
 _SMALL = """

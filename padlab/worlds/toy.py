@@ -40,6 +40,7 @@ WRITERS = {  # how often who writes
     "toy-aligned": {"careful": 0.55, "sloppy": 0.25, "echo": 0.2, "loop": 0.0},
 }
 LOOP = 10  # words of a loop
+SIDES = {"train": False, "heldout": True}
 NOISE = 0.1  # share of questions whose answer in the teacher's texts is wrong
 
 

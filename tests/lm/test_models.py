@@ -186,7 +186,7 @@ def test_a_gguf_file_is_the_model_it_was_written_from(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("/no/such/folder", r"cannot load /no/such/folder.*neither a local folder nor.*padlab.load_pair\('pruned'\)"),
+        ("/no/such/folder", r"cannot load /no/such/folder.*neither a local folder nor.*padlab.load_pair\(\)"),
         ("no-one/no-model", r"cannot load no-one/no-model.*the Hub could not be reached or does not have it"),
         ("no-one/no-model@main", "cannot load no-one/no-model"),
         ("/no/such/file.gguf", "no such GGUF file: /no/such/file.gguf"),

@@ -487,3 +487,25 @@ def test_a_damaged_shard_and_a_full_disk(tiny, folder, monkeypatch):
             sample_responses(tiny.student, PROMPTS[:6], **call)
     assert list(sample_responses(tiny.student, PROMPTS[:6], **call)) == first
     assert shard.read_bytes() == whole
+
+
+def test_a_common_beginning_is_computed_once_and_changes_no_logits(tiny, monkeypatch):
+    rng = np.random.default_rng(0)
+    beginning = rng.integers(20, 300, 30).tolist()
+    prompts = sorted((beginning + rng.integers(20, 300, k).tolist() for k in (1, 5, 9, 40)), key=len)
+    for model in tiny:
+        network, computed = model.model, []
+        found = generate.prefill(network, prompts, 4)
+        count = network.register_forward_pre_hook(
+            lambda _, __, inputs: computed.append(inputs["input_ids"].numel()), with_kwargs=True
+        )
+        generate.prefill(network, prompts, 4)
+        count.remove()
+        assert sum(computed) <= 30 + 4 * 40
+        with torch.no_grad():
+            alone = [network(torch.tensor([ids])).logits[0, -1] for ids in prompts]
+        assert torch.allclose(found[2], torch.stack(alone), atol=1e-4)
+        assert found[1].sum(1).tolist() == [len(ids) for ids in prompts]
+        monkeypatch.setattr(generate, "MIN_SHARED", 1000)
+        assert torch.allclose(generate.prefill(network, prompts, 4)[2], found[2], atol=1e-4)
+        monkeypatch.undo()
