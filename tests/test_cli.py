@@ -9,6 +9,8 @@ import pytest
 import padlab
 from padlab import cli
 from padlab.cli import main
+from padlab.runs import load_table
+from padlab.worlds import toy
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,39 @@ def test_other_settings_are_refused_with_the_difference(run, capsys):
     assert "alpha: 0.5 in the folder, 0.25 now" in said
     assert main(["sample", str(run), "--preset", "pruned"]) == 1
     assert "preset: 'tiny' in the folder, 'pruned' now" in capsys.readouterr().err
+
+
+def test_a_worlds_prompts_question_and_truth_reach_every_stage(tmp_path, capsys):
+    run = tmp_path / "toy"
+    assert main(["sample", str(run), "--preset", "toy", "--limit", "8"]) == 0
+    prompts = [row["prompt"] for row in load_table(run / "candidates.jsonl")]
+    assert prompts == toy.prompts(8)
+    assert main(["score", str(run)]) == 0  # the preset's alpha is above 0, so the teacher is asked too
+    assert load_table(run / "candidates.jsonl")["option_mass"][0] > 0.5
+    assert main(["distill", str(run), "--rounds", "2", "--epochs", "1"]) == 0
+    assert "round 2 of 2" in capsys.readouterr().out
+    first = (run / "student" / "model.safetensors").read_bytes()
+    assert main(["distill", str(run), "--rounds", "2", "--epochs", "1"]) == 0  # resumed, nothing trained twice
+    assert (run / "student" / "model.safetensors").read_bytes() == first
+    assert main(["evaluate", str(run), "--limit", "4"]) == 0
+    found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    assert {"quality", "right", "truth_tau", "kendall_tau"} <= set(found)
+    held = [row["prompt"] for row in load_table(run / "heldout.jsonl")]
+    assert held == toy.prompts(4, seed=1000, heldout=True)
+
+
+def test_other_prompts_than_the_worlds_have_no_truth(tmp_path):
+    run, file = tmp_path / "toy", tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "sort : bee ant"}\n' * 2, encoding="utf-8")
+    stages = (
+        ["sample", "--preset", "toy", "--limit", "8"],
+        ["score"],
+        ["distill"],
+        ["evaluate", "--prompts", str(file)],
+    )
+    for stage in stages:
+        assert main([stage[0], str(run), *stage[1:]]) == 0
+    assert "quality" not in json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
-"""Callbacks of a training run: one progress line, and a marker in every checkpoint that was written completely."""
+"""Callbacks of a training run: one progress line, a warning, and a marker in every checkpoint written completely."""
 
 from __future__ import annotations
 
+import statistics
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from transformers import TrainerCallback
 
 from padlab.progress import progress
 
+FALL = 0.5  # nats/token by which both likelihoods must have fallen before `WarnFalling` speaks
 MARKER = "complete"  # written into a checkpoint when everything in it is on disk
 
 
@@ -38,6 +41,39 @@ class Progress(TrainerCallback):
     def on_step_end(self, args, state, control, **others):
         """One step further."""
         next(self.bar, None)
+
+
+class WarnFalling(TrainerCallback):
+    """Warn once when the student's likelihood of its best and worst responses both fall while their order improves.
+
+    A distribution over rankings says how far apart responses are, not how likely: the order can be learnt by making all
+    of them unlikely, and then the student writes something else. The first quarter of the logged steps so far is
+    compared with the last quarter, from eight logged steps on.
+    """
+
+    def __init__(self) -> None:
+        self.warned = False
+
+    def on_log(self, args, state, control, **others):
+        """Compare the beginning with the last steps."""
+        log = [e for e in state.log_history if {"rewards/chosen", "rewards/rejected", "kendall_tau"} <= e.keys()]
+        if self.warned or len(log) < 8:
+            return
+        quarter = len(log) // 4
+        ends = log[:quarter], log[-quarter:]
+        chosen, rejected, tau = (
+            [statistics.fmean(entry[name] for entry in part) for part in ends]
+            for name in ("rewards/chosen", "rewards/rejected", "kendall_tau")
+        )
+        if chosen[0] - chosen[1] > FALL and rejected[0] - rejected[1] > FALL and tau[1] > tau[0]:
+            self.warned = True
+            warnings.warn(
+                f"step {state.global_step}: the student ranks its samples better (tau {tau[0]:.2f} to {tau[1]:.2f}), "
+                f"but finds them less likely (best {chosen[0]:.2f} to {chosen[1]:.2f} nats/token, worst "
+                f"{rejected[0]:.2f} to {rejected[1]:.2f}): what it writes may get worse. Read its samples; a lower "
+                f"learning_rate than {args.learning_rate:g} or fewer steps mend it",
+                stacklevel=2,
+            )
 
 
 class MarkComplete(TrainerCallback):

@@ -23,6 +23,7 @@ from padlab.lm.loading import load_model
 from padlab.lm.logprobs import mean_over_tokens
 from padlab.lm.models import LanguageModel
 from padlab.rankings.diagnostics import loss_diagnostics
+from padlab.training.callbacks import WarnFalling
 from padlab.training.collator import collate, to_grid, training_examples
 from padlab.training.config import PADConfig
 from padlab.training.per_prompt_losses import Scored, chosen_and_rejected, prompt_losses, student_scores
@@ -72,6 +73,7 @@ class PADTrainer(Trainer):
             data_collator=self._collate,
             **others,
         )
+        self.add_callback(WarnFalling())
         self.model_accepts_loss_kwargs = True  # we divide by the prompts of the whole optimizer batch ourselves
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

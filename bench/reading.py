@@ -1,0 +1,281 @@
+"""What do the reading pairs show? Every method and control on notes with names never seen, with paired intervals.
+
+    python bench/reading.py [--groups headline judge methods rounds n rates tune] [--workers 2] [--heldout 256]
+    python bench/reading.py --loop          the whole loop, timed: sample 64 x 4, score, distil, evaluate 64
+    python bench/reading.py --report        tables of what is there, and data/reading/results for the notebooks
+
+A job trains one student and measures it: right answers at T = 1 and greedy, agreement with the teacher and with the
+truth on the untrained student's samples. Rates and other settings are chosen on training names (group "tune", rates of
+"methods"). Each finished job is a file in `--folder`; the same command goes on with the rest.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _measure import machine
+
+import padlab
+from padlab.rankings.uncertainty import mean_interval
+from padlab.runs import write_json
+from padlab.worlds import reading
+
+RESULTS = Path("data/reading/results")
+GREEDY = {"temperature": 0.01, "n": 2}  # two, as a ranking needs two; they are equal
+METHODS = ("ppd", "vpd", "forward_kl", "reverse_kl", "token_kd", "sft", "dpo", "simpo")
+RATES = {  # tried for each method on training names
+    "dpo": (5e-5, 2e-4, 5e-4), "simpo": (5e-5, 2e-4, 5e-4), "sft": (2e-4, 5e-4, 1e-3), "token_kd": (2e-4, 5e-4, 1e-3),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training and its measurement.
+
+    Args:
+        group: which table it belongs to.
+        preset: "reading" or "reading-judge".
+        method: one of METHODS, "none" (the untrained student), "shuffled" (PPD, the teacher's rewards shuffled within
+            each prompt) or "bare" (PPD, the model without any adapter as teacher).
+        seed: decides training prompts, samples and training.
+        side: "names" (the result) or "train" (training names, to choose settings; other notes than those trained on).
+        settings: prompts, n, rounds, and settings of `padlab.distill`, where they are not the preset's.
+    """
+
+    group: str
+    preset: str = "reading"
+    method: str = "ppd"
+    seed: int = 0
+    side: str = "names"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its file's name; groups share files."""
+        more = "".join(f"-{key}={value:g}" for key, value in sorted(self.settings.items()))
+        return f"{self.preset}-{self.side}-{self.method}{more}-{self.seed}"
+
+
+def jobs(groups: list[str], folder: Path, seeds: int) -> list[Job]:
+    """The jobs of these groups, the most important ones first."""
+    few = range(min(3, seeds))
+    by_group = {
+        "headline": [
+            *[Job("headline", method="none"), *[Job("headline", seed=s) for s in range(seeds)]],
+            *[Job("headline", method=m, seed=s) for s in few for m in ("shuffled", "bare")],
+        ],
+        "judge": [
+            Job("judge", "reading-judge", "none"),
+            *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.5, 0.0, 0.2, 1.0)],
+            *[Job("judge", "reading-judge", "sft", seed=s) for s in few],
+        ],
+        "rates": [Job("rates", seed=s, settings={"learning_rate": r}) for s in few for r in (6e-4, 2e-3)],
+        "rounds": [Job("rounds", seed=s, settings={"rounds": r}) for s in few for r in (2, 3)],
+        "n": [Job("n", seed=s, settings={"n": n}) for s in few for n in (2, 8)],
+        "methods": [
+            Job("methods", method=m, seed=s, settings=best_rate(folder, m)) for s in few for m in METHODS if m != "ppd"
+        ],
+        "tune": [Job("tune", method="none", side="train"), *tuning()],
+    }
+    return [job for group in groups for job in by_group[group]]
+
+
+def tuning() -> list[Job]:
+    """Every method at its rates, and PPD at other numbers of prompts and passes, on training names."""
+    rates = [
+        Job("tune", method=m, side="train", settings={"learning_rate": r})
+        for m in METHODS
+        for r in RATES.get(m, (1e-4, 2e-4, 5e-4))
+    ]
+    others = [{"prompts": 128}, {"num_train_epochs": 4}, {"prompts": 128, "num_train_epochs": 1}]
+    return [*rates, *[Job("tune", side="train", settings=s) for s in others]]
+
+
+def best_rate(folder: Path, method: str) -> dict[str, float]:
+    """The rate with the most right answers on training names; the middle one where none was tried."""
+    rates = RATES.get(method, (1e-4, 2e-4, 5e-4))
+    tried = {
+        rate: statistics.fmean(json.loads(path.read_text())["right"])
+        for rate in rates
+        if (
+            path := folder / f"{Job('', method=method, side='train', settings={'learning_rate': rate}).name}.json"
+        ).exists()
+    }
+    return {"learning_rate": max(tried, key=tried.get) if tried else rates[1]}
+
+
+def train(job: Job) -> padlab.LanguageModel:
+    """The student after the job's training."""
+    preset = padlab.PRESETS[job.preset]
+    student, teacher = padlab.load_pair(job.preset)
+    settings = {**preset.training(), "seed": job.seed, **job.settings}
+    count, rounds, n = (settings.pop(k, d) for k, d in (("prompts", 64), ("rounds", 1), ("n", preset.n)))
+    sampling = {**preset.sampling(), "n": n}
+    prompts = reading.prompts(int(count), seed=100 + job.seed)
+    if job.method in ("forward_kl", "reverse_kl"):
+        settings["divergence"] = job.method
+    elif job.method not in ("ppd", "shuffled", "bare"):
+        settings["loss"] = job.method
+    if job.method == "none":
+        return student
+    if rounds > 1:
+        return padlab.run_rounds(
+            student, teacher, prompts, rounds=rounds, seed=job.seed, sampling=sampling, **settings
+        )[0]
+    writer = teacher if job.method == "sft" else student
+    table = padlab.sample_responses(writer, prompts, seed=job.seed, **sampling)
+    scorer = padlab.load_model("embedded") if job.method == "bare" else teacher
+    table = padlab.add_rewards(table, scorer, "teacher_reward")
+    if settings["alpha"] > 0:
+        table = padlab.add_selection_probs(table, teacher)
+    if job.method == "shuffled":
+        rng = random.Random(job.seed)
+        table = table.map(
+            lambda row: {"teacher_reward": rng.sample(row["teacher_reward"], n)}, load_from_cache_file=False
+        )
+    return padlab.distill(student, table, teacher=teacher if job.method == "token_kd" else None, **settings)
+
+
+@cache
+def heldout(preset: str, side: str, count: int, folder: Path) -> Any:
+    """The untrained student's samples with the teacher's rewards and selection probabilities."""
+    student, teacher = padlab.load_pair(preset)
+    prompts, place = evaluation_prompts(side, count), folder / f"heldout-{side}-{count}"
+    table = padlab.sample_responses(student, prompts, seed=1, **padlab.PRESETS[preset].sampling(), folder=place)
+    table = padlab.add_rewards(table, teacher, "teacher_reward", folder=place / preset)
+    return padlab.add_selection_probs(table, teacher, folder=place / preset) if preset == "reading-judge" else table
+
+
+def evaluation_prompts(side: str, count: int) -> list[str]:
+    """Held-out prompts, or other training prompts than any job's."""
+    return reading.prompts(count, seed=7, heldout=reading.SIDES[side])
+
+
+def measure(job: Job, student: padlab.LanguageModel, count: int, folder: Path) -> dict[str, Any]:
+    """Per prompt: right answers (share at T = 1, greedy), JSD and tau with the teacher, tau with the truth."""
+    sampling = {**padlab.PRESETS[job.preset].sampling(), "seed": 2}
+    measures = {}
+    for side in dict.fromkeys((job.side, *(["kinds"] if job.group == "headline" else []))):
+        prompts, mark = evaluation_prompts(side, count), "" if side == job.side else f"_{side}"
+        for name, options in (("right", sampling), ("greedy", {**sampling, **GREEDY})):
+            if name == "greedy" and job.side == "train":
+                continue
+            report = padlab.evaluate_samples(student, None, prompts, quality=reading.quality, **options)
+            measures[name + mark] = report.per_prompt["right"].tolist()
+    if job.side != "train":
+        alpha = {**padlab.PRESETS[job.preset].training(), **job.settings}["alpha"]
+        _, teacher = padlab.load_pair(job.preset)
+        report = padlab.rank_agreement(
+            student, teacher, heldout(job.preset, job.side, count, folder), alpha=alpha, quality=reading.quality
+        )
+        measures |= {name: report.per_prompt[name].tolist() for name in ("jsd", "kendall_tau", "truth_tau")}
+    return measures
+
+
+def work(job: Job, count: int, folder: Path) -> str:
+    """Run a job and write its file; what to print."""
+    torch.set_num_threads(1)
+    path, start = folder / f"{job.name}.json", time.monotonic()
+    if path.exists():
+        return ""
+    trained = train(job)
+    seconds = time.monotonic() - start
+    log = [{k: v for k, v in entry.items() if k != "epoch"} for entry in trained.history if "loss" in entry]
+    result = {**asdict(job), "train_seconds": seconds, **measure(job, trained, count, folder), "history": log}
+    write_json(path, result)
+    means = ", ".join(f"{k} {np.nanmean(v):.3f}" for k, v in result.items() if isinstance(v, list) and k != "history")
+    return f"{job.name}: {means}; {seconds:.0f} + {time.monotonic() - start - seconds:.0f} s"
+
+
+def loop() -> None:
+    """Time the whole loop on the machine's cores: sample 64 x 4, score, distil, evaluate 64."""
+    preset, prompts = padlab.PRESETS["reading"], reading.prompts(64)
+    student, teacher = padlab.load_pair("reading")
+    padlab.sample_responses(student, prompts[:2], **preset.sampling())  # warm-up
+    marks = [time.monotonic()]
+    table = padlab.sample_responses(student, prompts, **preset.sampling())
+    marks.append(time.monotonic())
+    table = padlab.add_rewards(table, teacher, "teacher_reward")
+    marks.append(time.monotonic())
+    trained = padlab.distill(student, table)
+    marks.append(time.monotonic())
+    held = reading.prompts(64, heldout="names")
+    reports = [
+        padlab.evaluate_samples(model, teacher, held, quality=reading.quality, **preset.sampling())
+        for model in (student, trained)
+    ]
+    marks.append(time.monotonic())
+    parts = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+    names = ("sample", "score", "distil", "evaluate before and after")
+    print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in zip(names, parts, strict=True)))
+    print(f"in all {marks[-1] - marks[0]:.1f} s; right {padlab.paired_differences(*reports)['right']}")
+
+
+def report(folder: Path) -> None:
+    """Print what is there, with differences to the untrained student; write the small tables that notebooks read."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("reading*.json"))]
+    before = {(r["preset"], r["side"]): r for r in results if r["method"] == "none"}
+    rows = []
+    for r in results:
+        base = before.get((r["preset"], r["side"]))
+        row = {key: r[key] for key in ("preset", "side", "method", "seed", "settings", "train_seconds")}
+        for name in ("right", "greedy", "right_kinds", "greedy_kinds", "jsd", "kendall_tau", "truth_tau"):
+            if name in r:
+                row[name] = float(np.nanmean(r[name]))
+            if name in r and base and name in base and base is not r:
+                change = mean_interval(np.subtract(r[name], base[name]))
+                row[f"{name}_change"] = [round(x, 4) for x in change[:3]]
+        rows.append(row)
+        changes = ", ".join(
+            f"{k.removesuffix('_change')} {v[0]:+.3f} [{v[1]:+.3f}, {v[2]:+.3f}]"
+            for k, v in row.items()
+            if k.endswith("_change")
+        )
+        print(
+            f"{r['preset']} {r['side']} {r['method']} {r['settings'] or ''} seed {r['seed']}: right {row['right']:.3f}; {changes}"
+        )
+    write_json(RESULTS / "students.json", rows)
+
+
+def main() -> None:
+    """Run the jobs that have no result yet, then report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", nargs="+", default=["headline", "judge", "tune", "methods", "rates", "rounds", "n"])
+    parser.add_argument("--seeds", type=int, default=5, help="of the headline; the other groups have at most three")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--heldout", type=int, default=256)
+    parser.add_argument("--folder", type=Path, default=Path("bench-out/reading"))
+    parser.add_argument("--loop", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    print(machine(2 if options.loop else 1))
+    if options.loop:
+        return loop()
+    if options.report:
+        return report(options.folder)
+    for group in options.groups:
+        todo = jobs([group], options.folder, options.seeds)
+        for preset, side in {(job.preset, job.side) for job in todo if job.side != "train"}:
+            heldout(preset, side, options.heldout, options.folder)
+        with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+            futures = [
+                pool.submit(work, job, options.heldout if job.side != "train" else 64, options.folder) for job in todo
+            ]
+            for done in futures:
+                if line := done.result():
+                    print(line, flush=True)
+    report(options.folder)
+
+
+if __name__ == "__main__":
+    main()
