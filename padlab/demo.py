@@ -16,12 +16,20 @@ NOTEBOOK = "00_quickstart.ipynb"
 CELL_TIMEOUT = 1800  # seconds
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$`])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)", re.DOTALL)  # $$...$$, $...$
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>padlab</title><style>
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif }
-pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; border-radius: 4px; font-size: 13px }
-img { max-width: 100% } .anchor-link { display: none } math[display=block] { margin: 1rem 0; font-size: 1.15em }
-table { border-collapse: collapse } td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd }
-</style></head><body>"""
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>padlab</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
+body { font: 16px/1.5 system-ui, sans-serif }
+pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; border-radius: 4px; font-size: 13px; margin: .4rem 0 }
+summary { color: #666; font-size: 13px; cursor: pointer }
+img { max-width: 100%; height: auto } .anchor-link { display: none }
+math[display=block] { margin: 1rem 0; font-size: 1.15em; overflow-x: auto }
+table { border-collapse: collapse; display: block; overflow-x: auto }
+td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd }
+@media (max-width: 40rem) { body { margin: 1rem auto } math[display=block] { font-size: .95em } }
+STYLE</style></head><body>"""
+FOLDED = """{% extends 'basic/index.html.j2' %}
+{% block input_group %}<details open><summary>code</summary>{{ super() }}</details>{% endblock input_group %}"""
 
 
 def notebook_folder() -> Path:
@@ -105,9 +113,10 @@ def execute(notebook: Any, folder: Path) -> None:
 
 
 def write_html(notebook: Any, path: Path) -> Path:
-    """A page that needs nothing else: figures inside, formulas as MathML, no scripts from elsewhere."""
+    """A page that needs nothing else: figures inside, formulas as MathML, code that folds, no foreign scripts."""
     from latex2mathml.converter import convert
     from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
 
     def mathml(formula: re.Match) -> str:
         block, inline = formula.groups()
@@ -117,9 +126,10 @@ def write_html(notebook: Any, path: Path) -> Path:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = FORMULA.sub(mathml, cell.source)
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(raw_template=FOLDED, exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
-    path.write_text(f"{PAGE}{body}</body></html>", encoding="utf-8")
+    head = PAGE.replace("STYLE", HtmlFormatter(style="friendly").get_style_defs(".highlight"))
+    path.write_text(f"{head}{body}</body></html>", encoding="utf-8")
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
 from padlab.runs import fingerprint, stage_folder
-from padlab.training.callbacks import MarkComplete, Progress, last_complete
+from padlab.training.callbacks import CallOnLog, MarkComplete, Progress, last_complete
 from padlab.training.config import PADConfig
 from padlab.training.trainer import PADTrainer
 
@@ -28,6 +29,7 @@ def distill(
     folder: str | Path | None = None,
     save_steps: int = 20,
     keep_interrupted: bool = True,
+    on_log: Callable[[list[dict[str, float]]], None] | None = None,
     **settings: Any,
 ) -> LanguageModel:
     """Train a copy of the student on candidates that carry the teacher's rewards.
@@ -44,6 +46,7 @@ def distill(
         save_steps: optimizer steps between checkpoints, >= 1.
         keep_interrupted: without a folder, Ctrl-C ends the training and what was learnt so far is returned; False, or
             a folder, passes the interruption on.
+        on_log: called with the log so far after each logged step, e.g. `padlab.show.plots.LiveTraining()`.
         settings: any field of `PADConfig`, and `peft_config`:
             loss: "ppd" (default) or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines.
             alpha: weight of the selection probability, 0 (needs no `selection_prob`) to 1; the preset's, else 0.
@@ -73,7 +76,7 @@ def distill(
         args = PADConfig(**{"output_dir": str(place), **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.with_weights(network, note)
-        callbacks = [Progress(f"distill ({args.loss})"), MarkComplete()]
+        callbacks = [Progress(f"distill ({args.loss})"), MarkComplete(), *([CallOnLog(on_log)] if on_log else [])]
         trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:

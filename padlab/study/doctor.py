@@ -1,9 +1,10 @@
-"""Can this model be a teacher or a student? Template, end of turn, option letters, position bias, memory."""
+"""Can this model be a teacher or a student? Template, end of turn, option letters, position bias, reading, memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from scipy.stats import binomtest
 from padlab import LanguageModel, add_selection_probs
 from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
 from padlab.phases.multiple_choice import LETTERS, letter_tokens, multiple_choice_question
+from padlab.study.agreement import evaluate_samples
+from padlab.worlds import reading
 
 PROBE = (  # question, right answer; another question's answer is the wrong one
     ("What colour is the sky on a clear day?", "On a clear day the sky is blue."),
@@ -27,6 +30,7 @@ PROBE = (  # question, right answer; another question's answer is the wrong one
     ("How can I thank my neighbour?", "Write a short note that says how much the help meant to you."),
     ("What do cows eat?", "Cows mostly eat grass and hay."),
 )
+READING_PROMPTS, READING_TOKENS = 24, 12
 CONFIDENT = 0.02  # one-sided error we accept when we say that the letters follow the content
 
 
@@ -64,7 +68,7 @@ class Examination:
 def examine(
     model: LanguageModel, *, n: int = 4, prompt_tokens: int = 64, response_tokens: int = 64, lora: bool = True
 ) -> Examination:
-    """Examine a model: template, special tokens, option letters, selection questions, memory.
+    """Examine a model: template, special tokens, option letters, selection questions, reading, memory.
 
     Args:
         model: what `load_model` gave.
@@ -72,12 +76,12 @@ def examine(
 
     Returns:
         Examination; printing it shows the findings in plain words, `numbers` holds selection_accuracy, option_mass,
-        prob_first (P of the first option, 0.5 = no bias) and the memory estimates in GB.
+        prob_first (P of the first option, 0.5 = no bias), reading_accuracy and the memory estimates in GB.
     """
     checks = (_chat_template, _end_of_turn, _text_is_not_control, _option_letters)
     findings = [_finding(check, model) for check in checks]
     if all(finding.status != "problem" for finding in findings):
-        findings.append(_finding(_selection_questions, model))
+        findings += [_finding(_selection_questions, model), _finding(_reading, model)]
     findings.append(_finding(_memory, model, n, prompt_tokens, response_tokens, lora))
     return Examination(model.name, findings)
 
@@ -103,7 +107,7 @@ def selection_probe(model: LanguageModel) -> dict[str, float]:
         others = PROBE[shift:] + PROBE[:shift]
         for (prompt, right), (_, wrong) in zip(PROBE, others, strict=True):
             rows.append({"prompt": prompt, "responses": [right, wrong]})
-    table = add_selection_probs(rows, model, "pairwise", question=multiple_choice_question)
+    table = add_selection_probs(rows, model, "pairwise", question=partial(multiple_choice_question, reply=model.reply))
     p_right = [p_sel[0] for p_sel in table["selection_prob"]]
     hits = sum(p > 0.5 for p in p_right)
     return {
@@ -176,18 +180,29 @@ def _selection_questions(model: LanguageModel) -> tuple[str, str, dict[str, floa
     numbers = selection_probe(model)
     status, advice = "note", "There is a signal, but a weak one: look at an alpha sweep first; use a small alpha"
     if numbers["p_value"] > CONFIDENT:
-        advice = "The letters do not follow the content: no teacher for calibration. Keep alpha = 0"
+        advice = "Its choices do not follow the content: no teacher for calibration. Keep alpha = 0"
     elif numbers["option_mass"] < 0.5:
-        advice = "Most answers are no letters at all: do not trust the letters. Keep alpha = 0"
+        advice = "Most answers are no option at all: do not trust its choices. Keep alpha = 0"
     elif numbers["prob_right"] >= 0.6:
         status, advice = "ok", "It can be a teacher for calibration (alpha > 0)"
     text = (
         "right in {selection_accuracy:.0%} of 24 easy questions once both orders are averaged (mean p "
         "{prob_right:.2f}); picks the first option {prob_first:.0%} of the time; {option_mass:.0%} of the answers are "
-        "letters. "
-    ).format(**numbers)
+        "{replies}. "
+    ).format(**numbers, replies="letters" if model.reply == "letter" else "one of the two texts")
     judge = "its judge adapter, not the model itself, is " if model.judge is not None else ""
     return status, judge + text + advice, numbers
+
+
+def _reading(model: LanguageModel) -> tuple[str, str, dict[str, float]] | tuple[str, str]:
+    prompts = reading.prompts(READING_PROMPTS, heldout="names")
+    sampling = {"n": 2, "max_new_tokens": READING_TOKENS, "quality": reading.quality}
+    try:
+        right = evaluate_samples(model, None, prompts, temperature=0.01, **sampling).per_prompt["right"].mean()
+    except ValueError as error:  # a context or vocabulary that is too small
+        return "note", f"the notes of the reading world cannot be put to this model: {error}"
+    text = f"answers {right:.0%} of {len(prompts)} questions about short notes right, greedily, word by word"
+    return "ok" if right >= 0.5 else "note", f"{text} (padlab.worlds.reading)", {"reading_accuracy": float(right)}
 
 
 def _memory(

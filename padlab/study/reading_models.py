@@ -20,45 +20,81 @@ from padlab.lm.fast.scoring import response_logprobs
 from padlab.phases.multiple_choice import common_prefix_length
 from padlab.progress import progress
 
-RANK = 8
+RANK = 8  # LoRA on all linear layers
+RATE = 2e-3
+NOTES_PER_STEP = 4
+ADAPTERS = {  # folder -> whose texts, notes, seed
+    "teacher": ("teacher", 600, 1),
+    "student": ("student", 200, 0),
+    "careless-teacher": ("student", 200, 2),
+    "judge": ("judge", 200, 3),
+}
+
+
+def main(folder: str) -> None:
+    """Train the adapters that are not there yet, two side by side, each on one thread."""
+    jobs = [(name, Path(folder)) for name in ADAPTERS if not (Path(folder) / name).exists()]
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        for report in pool.map(_train, jobs):
+            print(report, flush=True)
+
+
+def training_groups(role: str, notes: int, seed: int) -> list[list[tuple[str, str]]]:
+    """What an adapter is trained on, note by note: (text, answer); a judge's questions come in both orders."""
+    if role != "judge":
+        return list(corpus(notes, seed, role))
+    return [
+        [
+            (multiple_choice_question(prompt, options, reply="text"), better)
+            for prompt, better, worse in pairs
+            for options in ((better, worse), (worse, better))
+        ]
+        for pairs in comparisons(notes, seed)
+    ]
 
 
 def train_on_texts(
-    base: LanguageModel,
-    groups: Sequence[Sequence[tuple[str, str]]],
-    *,
-    rate: float,
-    notes_per_step: int,
-    seed: int,
-    label: str = "",
-) -> Any:
-    """A LoRA adapter that gives these answers: cross-entropy on the answers' tokens and the end of the turn.
+    base: LanguageModel, groups: Sequence[Sequence[tuple[str, str]]], *, seed: int, label: str = ""
+) -> LanguageModel:
+    """The model with a LoRA adapter that gives these answers: cross-entropy, mean per answer, end of turn included.
 
     Args:
         base: the bare model, left as it was.
-        groups: (prompt, answer) pairs; prompts of a group begin alike and are computed together.
-        rate: falls linearly to 0 after a short warm-up.
-        notes_per_step: groups per optimizer step.
+        groups: (prompt, answer) pairs; prompts of a group begin alike, and that beginning is computed once.
         seed: decides the adapter's start.
+        label: for the progress line.
     """
     config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     network = trainable_copy(base.model, config, seed).train()
     weights = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0, betas=(0.9, 0.98))
-    steps = len(groups) // notes_per_step
+    steps = len(groups) // NOTES_PER_STEP
+    optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.0, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=steps, pct_start=0.05, anneal_strategy="linear"
+        optimizer, RATE, total_steps=steps, pct_start=0.05, anneal_strategy="linear"
     )
     for step in progress(range(steps), label):
-        batch = groups[step * notes_per_step : (step + 1) * notes_per_step]
-        total = sum(len(group) for group in batch)
+        batch = groups[step * NOTES_PER_STEP : (step + 1) * NOTES_PER_STEP]
+        answers = sum(map(len, batch))
         for group in batch:
-            (_group_loss(base, network, group) / total).backward()
+            (_group_loss(base, network, group) / answers).backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-    return network.eval()
+    return base.with_weights(network.eval(), label)
+
+
+def _train(job: tuple[str, Path]) -> str:
+    """One adapter into its folder, on one thread, so that the number of cores does not change it."""
+    torch.set_num_threads(1)
+    start, (name, folder) = time.monotonic(), job
+    role, notes, seed = ADAPTERS[name]
+    base = load_model("embedded", dtype="float32", device="cpu")
+    trained = train_on_texts(base, training_groups(role, notes, seed), seed=seed, label=f"reading {name}")
+    scratch = folder / f".{name}"
+    save_adapter(trained.model, base.name, scratch, torch.bfloat16)
+    scratch.rename(folder / name)
+    return f"{name}: {notes} notes, {time.monotonic() - start:.0f} s"
 
 
 def _group_loss(base: LanguageModel, network: Any, group: Sequence[tuple[str, str]]) -> torch.Tensor:
@@ -66,11 +102,12 @@ def _group_loss(base: LanguageModel, network: Any, group: Sequence[tuple[str, st
     end = end_of_turn_id(base.tokenizer)
     asked = [encode_chat(base.tokenizer, prompt) for prompt, _ in group]
     replies = [[*encode_text(base.tokenizer, answer), end] for _, answer in group]
-    shared = min(common_prefix_length(asked[0], ids) for ids in asked)
-    shared = min(shared, min(map(len, asked)) - 1)
+    shared = min(min(common_prefix_length(asked[0], ids), len(ids) - 1) for ids in asked)
     rest = [ids[shared:] + reply for ids, reply in zip(asked, replies, strict=True)]
     logps = response_logprobs(network, make_response_batch([asked[0][:shared]], [rest], True))
-    losses = [
-        -row[len(ids) - len(reply) : len(ids)].mean() for row, ids, reply in zip(logps, rest, replies, strict=True)
-    ]
-    return torch.stack(losses).sum()
+    ends = [(row, len(ids), len(reply)) for row, ids, reply in zip(logps, rest, replies, strict=True)]
+    return torch.stack([-row[length - count : length].mean() for row, length, count in ends]).sum()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

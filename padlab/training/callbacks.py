@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -74,6 +74,21 @@ class WarnFalling(TrainerCallback):
                 f"learning_rate than {args.learning_rate:g} or fewer steps mend it",
                 stacklevel=2,
             )
+
+
+class CallOnLog(TrainerCallback):
+    """Calls a function of the user's with the log so far after every logged step.
+
+    Args:
+        function: takes the list of logged entries.
+    """
+
+    def __init__(self, function: Callable[[list[dict[str, float]]], None]) -> None:
+        self.function = function
+
+    def on_log(self, args, state, control, **others):
+        """Pass the log on."""
+        self.function(state.log_history)
 
 
 class MarkComplete(TrainerCallback):

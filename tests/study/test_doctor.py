@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from datasets import Dataset
 from tokenizers import normalizers
 
 import padlab
@@ -11,7 +12,9 @@ from padlab.lm.models import LanguageModel
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
 from padlab.phases import multiple_choice
 from padlab.phases.multiple_choice import letter_tokens
+from padlab.study import agreement, doctor
 from padlab.study.doctor import PROBE, Finding, examine, memory_estimate, selection_probe
+from padlab.worlds import reading
 
 TOPICS = ["chat template", "end of turn", "text is not control", "option letters"]
 
@@ -215,3 +218,21 @@ def test_lora_memory_counts_the_adapters_weights():
     none = {"n": 0, "prompt_tokens": 0, "response_tokens": 0}
     found = memory_estimate(network, **none)
     assert (found["gb_training"] - found["gb_scoring"]) * 1e9 == pytest.approx(16 * adapter, rel=0.25)
+
+
+def test_reading_is_measured_on_notes_never_seen_or_its_absence_is_said(tiny, monkeypatch):
+    found = examine(tiny.teacher)
+    assert found.numbers["reading_accuracy"] == 0
+    short = copy.deepcopy(tiny.teacher)
+    short.model.config.max_position_embeddings = 200
+    assert "context" in finding(examine(short), "reading").text
+    right = {prompt: reading.answers(prompt)[0] for prompt in reading.prompts(doctor.READING_PROMPTS, heldout="names")}
+    monkeypatch.setattr(agreement, "sample_responses", lambda model, prompts, n, **_: _answered(right, prompts, n))
+    assert examine(tiny.teacher).numbers["reading_accuracy"] == 1
+
+
+def _answered(right, prompts, n):
+    rows = [
+        {"prompt": p, "responses": [right[p]] * n, "response_ids": [[1]] * n, "finished": [True] * n} for p in prompts
+    ]
+    return Dataset.from_list(rows)

@@ -60,8 +60,8 @@ def draw_line(
     sns.lineplot(x=np.tile(x, 3), y=np.concatenate([low, estimate, high]), ax=axes, **_OF_THREE, **look, **style)
 
 
-def draw_point(axes: Axes, estimate: float, low: float, high: float, **style: Any) -> None:
-    """One estimate at height 0, with a horizontal bar from low to high."""
+def draw_point(axes: Axes, estimate: float, low: float, high: float, at: float = 0.0, **style: Any) -> None:
+    """One estimate at a height, with a horizontal bar from low to high."""
     # sns.pointplot would keep each figure in memory: it calls Line2D.properties(), which matplotlib caches without end.
     look = {"err_kws": _BAR_LOOK | {"elinewidth": 3}, "err_style": "bars", "orient": "y"}
-    sns.lineplot(x=[low, estimate, high], y=[0.0, 0.0, 0.0], ax=axes, **_OF_THREE, **look, **style)
+    sns.lineplot(x=[low, estimate, high], y=[at, at, at], ax=axes, **_OF_THREE, **look, **style)
