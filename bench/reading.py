@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from padlab.worlds import reading
 
 RESULTS = Path("data/reading/results")
 GREEDY = {"temperature": 0.01, "n": 2}  # two, as a ranking needs two; they are equal
+MEASURES = ("right", "greedy", "right_kinds", "greedy_kinds", "jsd", "kendall_tau", "truth_tau")
 METHODS = ("ppd", "vpd", "forward_kl", "reverse_kl", "token_kd", "sft", "dpo", "simpo")
 RATES = {  # tried for each method on training names
     "dpo": (5e-5, 2e-4, 5e-4), "simpo": (5e-5, 2e-4, 5e-4), "sft": (2e-4, 5e-4, 1e-3), "token_kd": (2e-4, 5e-4, 1e-3),
@@ -215,36 +217,48 @@ def loop() -> None:
         for model in (student, trained)
     ]
     marks.append(time.monotonic())
-    parts = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+    parts = [b - a for a, b in pairwise(marks)]
     names = ("sample", "score", "distil", "evaluate before and after")
     print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in zip(names, parts, strict=True)))
     print(f"in all {marks[-1] - marks[0]:.1f} s; right {padlab.paired_differences(*reports)['right']}")
 
 
 def report(folder: Path) -> None:
-    """Print what is there, with differences to the untrained student; write the small tables that notebooks read."""
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("reading*.json"))]
-    before = {(r["preset"], r["side"]): r for r in results if r["method"] == "none"}
+    """Print what is there, with paired changes since the untrained student; write the table that notebooks read."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("reading*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        groups.setdefault((result["preset"], result["side"], result["method"], str(result["settings"])), []).append(
+            result
+        )
     rows = []
-    for r in results:
-        base = before.get((r["preset"], r["side"]))
-        row = {key: r[key] for key in ("preset", "side", "method", "seed", "settings", "train_seconds")}
-        for name in ("right", "greedy", "right_kinds", "greedy_kinds", "jsd", "kendall_tau", "truth_tau"):
-            if name in r:
-                row[name] = float(np.nanmean(r[name]))
-            if name in r and base and name in base and base is not r:
-                change = mean_interval(np.subtract(r[name], base[name]))
-                row[f"{name}_change"] = [round(x, 4) for x in change[:3]]
+    for (preset, side, method, _), results in groups.items():
+        untrained = groups.get((preset, side, "none", "{}"), results)[0]
+        row = {"group": results[0]["group"], "preset": preset, "side": side, "method": method}
+        row |= {"settings": results[0]["settings"], "seeds": len(results)}
+        row["train_seconds"] = round(statistics.fmean(r["train_seconds"] for r in results))
+        for name in MEASURES:
+            if name not in results[0]:
+                continue
+            row[name] = interval(np.mean([r[name] for r in results], axis=0))
+            if method != "none" and name in untrained:
+                changes = [np.subtract(r[name], untrained[name]) for r in results]
+                row[f"{name}_change"] = interval(np.mean(changes, axis=0))
+                row[f"{name}_change_by_seed"] = [interval(change) for change in changes]
         rows.append(row)
-        changes = ", ".join(
-            f"{k.removesuffix('_change')} {v[0]:+.3f} [{v[1]:+.3f}, {v[2]:+.3f}]"
-            for k, v in row.items()
-            if k.endswith("_change")
-        )
-        print(
-            f"{r['preset']} {r['side']} {r['method']} {r['settings'] or ''} seed {r['seed']}: right {row['right']:.3f}; {changes}"
-        )
+        print(f"\n{preset}, {side}: {method} {row['settings'] or ''}, {row['seeds']} seed(s), {row['train_seconds']} s")
+        for name in (n for n in MEASURES if n in row):
+            changes = [row[f"{name}_change"], *row[f"{name}_change_by_seed"]] if f"{name}_change" in row else []
+            print(
+                f"  {name:13} {row[name][0]:.3f}  "
+                + "; ".join("{:+.3f} [{:+.3f}, {:+.3f}]".format(*c) for c in changes)
+            )
     write_json(RESULTS / "students.json", rows)
+
+
+def interval(values: Any) -> list[float]:
+    """Mean and 95 % interval over prompts, prompts where it is undefined left out."""
+    return [round(float(x), 4) for x in mean_interval(np.asarray(values, float))[:3]]
 
 
 def main() -> None:

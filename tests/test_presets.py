@@ -1,12 +1,15 @@
 """Presets reach the functions: settings are complete, plain calls take them, and one setting can be changed."""
 
 import inspect
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
+import torch
 from peft import PeftModel
 
 import padlab
+from padlab.lm import loading
+from padlab.lm.adapters import save_adapter, trainable_copy, with_adapter
 from padlab.training.config import PADConfig
 from padlab.worlds import toy
 
@@ -42,6 +45,52 @@ def test_a_pair_is_named_student_first(tiny):
     student, teacher = tiny
     assert (student, teacher) == (tiny.student, tiny.teacher)
     assert student.name == "tiny student"
+
+
+@pytest.fixture
+def adapters(tiny, tmp_path, monkeypatch):
+    """Adapters for the tiny teacher where the reading pairs look for theirs."""
+    for seed, name in enumerate(("student", "teacher", "careless-teacher", "judge")):
+        network = trainable_copy(tiny.teacher.model, "auto", seed)
+        for key, weight in network.named_parameters():
+            if "lora_B" in key:
+                torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(seed))
+        save_adapter(network, "tiny", tmp_path / "reading" / name, torch.bfloat16)
+    monkeypatch.setattr(loading, "bundled", lambda name: tmp_path / name)
+    monkeypatch.setattr(loading, "load_model", lambda spec, **options: tiny.teacher)
+    return tmp_path / "reading"
+
+
+def test_the_reading_pairs_hold_one_copy_of_the_weights(tiny, adapters):
+    table = [{"prompt": "Which?", "responses": ["red", "a blue one"]}]
+    for name, folder in (("reading", "teacher"), ("reading-judge", "careless-teacher")):
+        student, teacher = padlab.load_pair(name)
+        networks = [student.model, teacher.model, teacher.judge, tiny.teacher.model]
+        assert len({network.get_input_embeddings().weight.data_ptr() for network in networks}) == 1
+        for network, adapter in zip(networks, ("student", folder, "judge"), strict=False):
+            expected = replace(tiny.teacher, model=with_adapter(tiny.teacher.model, adapters / adapter))
+            found = padlab.score(replace(expected, model=network), "Which?", ["red"])
+            assert found == padlab.score(expected, "Which?", ["red"]) != padlab.score(tiny.teacher, "Which?", ["red"])
+        judge = replace(tiny.teacher, model=with_adapter(tiny.teacher.model, adapters / "judge"))
+        asked = padlab.add_selection_probs(table, teacher)["selection_prob"][:]
+        assert asked == padlab.add_selection_probs(table, judge, reply="text")["selection_prob"][:]
+        assert student.training == padlab.PRESETS[name].training()
+        assert str(adapters) not in student.source + teacher.source
+
+
+def test_a_trained_adapter_replaces_the_one_it_continued(adapters, tmp_path):
+    student, _ = padlab.load_pair("reading")
+    rows = [{"prompt": "p", "responses": ["a", "b"], "teacher_reward": [0.0, -1.0]}]
+    trained = padlab.distill(student, rows, learning_rate=0.01)
+    trained.save(tmp_path / "trained")
+    again = replace(student, model=with_adapter(student.model, tmp_path / "trained"))
+    assert padlab.score(again, "p", ["a"]) == pytest.approx(padlab.score(trained, "p", ["a"]), abs=1e-6)
+    assert padlab.score(again, "p", ["a"]) != padlab.score(student, "p", ["a"])
+
+
+def test_reading_adapters_are_refused_on_another_model(tiny, adapters):
+    with pytest.raises(ValueError, match="was made for another model"):
+        padlab.with_judge(tiny.student, adapters / "judge")
 
 
 def test_the_toy_teacher_is_asked_its_own_question(pair, table):

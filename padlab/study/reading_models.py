@@ -6,19 +6,25 @@ adapter that is there already is left as it is, so an interrupted run goes on wi
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig
 
-from padlab import LanguageModel
-from padlab.lm.adapters import trainable_copy
+from padlab import LanguageModel, load_model
+from padlab.lm.adapters import save_adapter, trainable_copy
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
 from padlab.lm.fast.packing import make_response_batch
 from padlab.lm.fast.scoring import response_logprobs
-from padlab.phases.multiple_choice import common_prefix_length
+from padlab.phases.multiple_choice import common_prefix_length, multiple_choice_question
 from padlab.progress import progress
+from padlab.worlds.reading import comparisons, corpus
 
 RANK = 8  # LoRA on all linear layers
 RATE = 2e-3

@@ -21,8 +21,9 @@ text: `answers` reads note and question again, by the sentences they were made f
 and values that no training text contains); held out by "kinds" (two kinds of note that no training text has, also with
 persons that no training text names).
 
-Writers: a careful one gives the right answer, a careless one a wrong answer of the note, a wordy one the right answer
-in a sentence. The pairs "reading" and "reading-judge" are one language model with adapters trained on such texts:
+Writers: a careful one gives the right answer; a careless one slips a line and answers with the value of the next entry
+(of the first one, where the last is asked about); a wordy one gives the right answer in a sentence. The pairs "reading"
+and "reading-judge" are one language model with adapters trained on such texts:
 
     student             careless as often as careful: it knows how to answer, and is wrong as often as right
     teacher             careful
@@ -79,7 +80,6 @@ def prompts(count: int, seed: int = 0, heldout: Heldout = False) -> list[str]:
     return [note.prompt(rng.choice(note.kind.questions)[0], rng.choice(note.entries)) for note in notes]
 
 
-@lru_cache(maxsize=4096)
 def answers(prompt: str) -> tuple[str, tuple[str, ...]]:
     """The right answer, and the wrong ones that the note offers, read from the text of the prompt alone.
 
@@ -90,6 +90,13 @@ def answers(prompt: str) -> tuple[str, tuple[str, ...]]:
     ...                            "4 pounds.", question="Who sells jam?"))
     ('Tim', ('Emma', 'Zoe'))
     """
+    given, right = _solve(prompt)
+    return given[right], tuple(value for k, value in enumerate(given) if k != right)
+
+
+@lru_cache(maxsize=4096)
+def _solve(prompt: str) -> tuple[tuple[str, ...], int]:
+    """What the entries of the note answer, in their order, and which of them is asked about."""
     found = _LAYOUT_PATTERN.fullmatch(prompt)
     sentences = re.split(r"(?<=[.]) ", found["note"]) if found else []
     for kind in KINDS if found else ():
@@ -98,9 +105,9 @@ def answers(prompt: str) -> tuple[str, tuple[str, ...]]:
             read = [_read(kind, sentence) for sentence in sentences if sentence not in kind.openings]
             if known is None or None in read or len(read) != ENTRIES:
                 continue
-            right = [e[asked] for e in read if all(e[name] == value for name, value in known.items())]
+            right = [k for k, e in enumerate(read) if all(e[name] == value for name, value in known.items())]
             if len(right) == 1:
-                return right[0], tuple(e[asked] for e in read if e[asked] != right[0])
+                return tuple(e[asked] for e in read), right[0]
     raise ValueError(f"no prompt of the reading world (see padlab.worlds.reading.prompts): {prompt[:120]!r}")
 
 
@@ -127,15 +134,15 @@ def normalise(text: str) -> list[str]:
 
 
 def written(prompt: str, writer: str, rng: random.Random) -> str:
-    """A response by a "careful" (right), "careless" (a wrong answer of the note) or "wordy" writer (a right sentence).
+    """A response by a "careful" (right), "careless" (slips into the next entry) or "wordy" writer (a right sentence).
 
     >>> quality(prompts(1)[0], written(prompts(1)[0], "wordy", random.Random(0)))
     0.5
     """
-    right, wrong = answers(prompt)
+    given, right = _solve(prompt)
     if writer == "careless":
-        return rng.choice(wrong)
-    return rng.choice(WORDY).format(right) if writer == "wordy" else right
+        return given[(right + 1) % ENTRIES]
+    return rng.choice(WORDY).format(given[right]) if writer == "wordy" else given[right]
 
 
 def corpus(notes: int, seed: int, role: str, questions: int = 6) -> Iterator[list[tuple[str, str]]]:
@@ -159,8 +166,8 @@ def corpus(notes: int, seed: int, role: str, questions: int = 6) -> Iterator[lis
 def comparisons(notes: int, seed: int, questions: int = 2) -> Iterator[list[tuple[str, str, str]]]:
     """Pairs to train a judge on, note by note: (prompt, better answer, worse answer); only training prompts.
 
-    Two thirds compare the right answer with a wrong one of the note; the others have a right one in a sentence, or an
-    answer that is in no entry of the note, on one side.
+    Two thirds compare the right answer with a wrong one of the note, whichever; the others have a right one in a
+    sentence, or an answer that is in no entry of the note, on one side.
 
     Args:
         notes: how many.
@@ -173,7 +180,8 @@ def comparisons(notes: int, seed: int, questions: int = 2) -> Iterator[list[tupl
         for question, asked in rng.sample(note.kind.questions, questions):
             prompt = note.prompt(question, rng.choice(note.entries))
             stray = rng.choice([v for v in values(asked, False) if v not in (e[asked] for e in note.entries)])
-            careful, careless, wordy = (written(prompt, writer, rng) for writer in ("careful", "careless", "wordy"))
+            careful, careless = answers(prompt)[0], rng.choice(answers(prompt)[1])
+            wordy = written(prompt, "wordy", rng)
             others = [(careful, stray), (careful, wordy), (wordy, careless)]
             pairs.append((prompt, *((careful, careless) if rng.random() < 2 / 3 else rng.choice(others))))
         yield pairs
