@@ -32,6 +32,7 @@ from padlab.runs import write_json
 from padlab.worlds import reading
 
 RESULTS = Path("data/reading/results")
+KINDS, AGREEMENT = 64, 128  # prompts for the kinds never seen, and for agreement with the teacher
 GREEDY = {"temperature": 0.01, "n": 2}  # two, as a ranking needs two; they are equal
 MEASURES = ("right", "greedy", "right_kinds", "greedy_kinds", "jsd", "kendall_tau", "truth_tau")
 METHODS = ("ppd", "vpd", "forward_kl", "reverse_kl", "token_kd", "sft", "dpo", "simpo")
@@ -169,6 +170,8 @@ def measure(job: Job, student: padlab.LanguageModel, count: int, folder: Path) -
     measures = {}
     for side in dict.fromkeys((job.side, *(["kinds"] if job.group == "headline" else []))):
         prompts, mark = evaluation_prompts(side, count), "" if side == job.side else f"_{side}"
+        if mark:
+            prompts = prompts[:KINDS]
         for name, options in (("right", sampling), ("greedy", {**sampling, **GREEDY})):
             if name == "greedy" and job.side == "train":
                 continue
@@ -178,7 +181,11 @@ def measure(job: Job, student: padlab.LanguageModel, count: int, folder: Path) -
         alpha = {**padlab.PRESETS[job.preset].training(), **job.settings}["alpha"]
         _, teacher = padlab.load_pair(job.preset)
         report = padlab.rank_agreement(
-            student, teacher, heldout(job.preset, job.side, count, folder), alpha=alpha, quality=reading.quality
+            student,
+            teacher,
+            heldout(job.preset, job.side, min(count, AGREEMENT), folder),
+            alpha=alpha,
+            quality=reading.quality,
         )
         measures |= {name: report.per_prompt[name].tolist() for name in ("jsd", "kendall_tau", "truth_tau")}
     return measures
@@ -280,7 +287,7 @@ def main() -> None:
     for group in options.groups:
         todo = jobs([group], options.folder, options.seeds)
         for preset, side in {(job.preset, job.side) for job in todo if job.side != "train"}:
-            heldout(preset, side, options.heldout, options.folder)
+            heldout(preset, side, min(options.heldout, AGREEMENT), options.folder)
         with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             futures = [
                 pool.submit(work, job, options.heldout if job.side != "train" else 64, options.folder) for job in todo

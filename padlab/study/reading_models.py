@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig
 
 from padlab import LanguageModel, load_model
-from padlab.lm.adapters import save_adapter, trainable_copy
+from padlab.lm.adapters import save_adapter, trainable_copy, with_adapter
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
 from padlab.lm.fast.packing import make_response_batch
 from padlab.lm.fast.scoring import response_logprobs
@@ -27,21 +27,21 @@ from padlab.progress import progress
 from padlab.worlds.reading import comparisons, corpus
 
 RANK = 8  # LoRA on all linear layers
-RATE = 2e-3
-NOTES_PER_STEP = 4
+RATE = 1e-3
+NOTES_PER_STEP = 1
 ADAPTERS = {  # folder -> whose texts, notes, seed
     "teacher": ("teacher", 600, 1),
-    "student": ("student", 200, 0),
-    "careless-teacher": ("student", 200, 2),
-    "judge": ("judge", 200, 3),
+    "judge": ("judge", 100, 3),
+    "student": ("student", 250, 0),
+    "careless-teacher": ("student", 250, 2),
 }
+IN_TURN = (("teacher", "judge"), ("student", "careless-teacher"))  # the judge continues the teacher's adapter
 
 
 def main(folder: str) -> None:
-    """Train the adapters that are not there yet, two side by side, each on one thread."""
-    jobs = [(name, Path(folder)) for name in ADAPTERS if not (Path(folder) / name).exists()]
+    """Train the adapters that are not there yet, in two processes of one thread each."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        for report in pool.map(_train, jobs):
+        for report in pool.map(_train_in_turn, [(names, Path(folder)) for names in IN_TURN]):
             print(report, flush=True)
 
 
@@ -65,7 +65,7 @@ def train_on_texts(
     """The model with a LoRA adapter that gives these answers: cross-entropy, mean per answer, end of turn included.
 
     Args:
-        base: the bare model, left as it was.
+        base: left as it was; if it has an adapter, a copy of that one is trained further.
         groups: (prompt, answer) pairs; prompts of a group begin alike, and that beginning is computed once.
         seed: decides the adapter's start.
         label: for the progress line.
@@ -90,12 +90,19 @@ def train_on_texts(
     return base.with_weights(network.eval(), label)
 
 
-def _train(job: tuple[str, Path]) -> str:
-    """One adapter into its folder, on one thread, so that the number of cores does not change it."""
+def _train_in_turn(job: tuple[Sequence[str], Path]) -> str:
+    """Adapters one after another, on one thread, so that the number of cores does not change them."""
     torch.set_num_threads(1)
-    start, (name, folder) = time.monotonic(), job
-    role, notes, seed = ADAPTERS[name]
+    names, folder = job
+    return "\n".join(_train(name, folder) for name in names if not (folder / name).exists())
+
+
+def _train(name: str, folder: Path) -> str:
+    """One adapter into its folder."""
+    start, (role, notes, seed) = time.monotonic(), ADAPTERS[name]
     base = load_model("embedded", dtype="float32", device="cpu")
+    if role == "judge":
+        base = base.with_weights(with_adapter(base.model, folder / "teacher"), "teacher")
     trained = train_on_texts(base, training_groups(role, notes, seed), seed=seed, label=f"reading {name}")
     scratch = folder / f".{name}"
     save_adapter(trained.model, base.name, scratch, torch.bfloat16)

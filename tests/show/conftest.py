@@ -39,6 +39,12 @@ def plot_calls(labels=None, title=None):
         "plot_permutohedron": lambda: plots.plot_permutohedron([0, 1, 2, 3], [3, 1, 2, 0], four, title=title),
         "plot_training": lambda: plots.plot_training(history, [text], title=title),
         "plot_before_after": lambda: plots.plot_before_after([0.2, 0.5], [0.1, 0.6], names, *interval, title=title),
+        "plot_levels": lambda: plots.plot_levels(
+            [text, "after"],
+            {text: [(0.3, 0.2, 0.4), (0.6, 0.5, 0.7)], "greedy": [(0.4, 0.2, 0.5), (0.9, 0.8, 1.0)]},
+            ["student", "teacher"],
+            title=title,
+        ),
         "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),
         "plot_position_bias": lambda: plots.plot_position_bias(probs, probs, title=title),
         "plot_reliability": lambda: plots.plot_reliability(probs, probs > 0.4, title=title),

@@ -1,6 +1,7 @@
 """Figures of training, evaluation and calibration draw what was given; wrong input is refused by all figures."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,6 +49,31 @@ def test_paired_points_and_counts():
     assert sorted(map(tuple, points.get_offsets())) == [(0.1, 0.2), (0.2, 0.1), (0.3, 0.3)]
     assert sorted(points.get_sizes()) == [50, 50, 100]
     assert "Better on 1 of 4 prompts, worse on 1" in figure.alt_text
+
+
+def test_levels_stand_at_their_shares_in_the_models_colours():
+    triples = [(0.3, 0.2, 0.4), (0.6, 0.5, 0.7)]
+    ax = plots.plot_levels(["before", "after"], {"T = 1": triples}, ["student", "other"]).axes[0]
+    points = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert [float(np.median(line.get_xdata())) for line in points] == [0.3, 0.6]
+    assert points[0].get_color() == plots.STUDENT != points[1].get_color()
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["before", "after"]
+    with pytest.raises(ValueError, match="3 conditions"):
+        plots.plot_levels(["a"], {name: [(0.3, 0.2, 0.4)] for name in "xyz"})
+    with pytest.raises(ValueError, match="outside its interval"):
+        plots.plot_levels(["a"], {"x": [(0.5, 0.2, 0.4)]})
+
+
+def test_the_live_curve_is_drawn_anew_in_one_place(monkeypatch):
+    drawn = []
+    handle = SimpleNamespace(update=drawn.append)
+    monkeypatch.setattr("IPython.display.display", lambda figure, display_id: (drawn.append(figure), handle)[1])
+    live, history = plots.LiveTraining(["loss"], every=2), []
+    for step in range(1, 7):
+        history.append({"step": step, "loss": 1 / step})
+        live(history)
+    live([*history, {"train_runtime": 3.0}])
+    assert [len(figure.axes[0].lines[0].get_xdata()) for figure in drawn[:3]] == [2, 4, 6]
 
 
 def test_undefined_values_are_left_out_and_counted():
