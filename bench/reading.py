@@ -1,12 +1,12 @@
 """What do the reading pairs show? Every method and control on notes with names never seen, with paired intervals.
 
-    python bench/reading.py [--groups headline judge methods rounds n rates tune] [--workers 2] [--heldout 256]
+    python bench/reading.py [--groups headline judge tune rates method_rates methods rounds n] [--workers 2] [--heldout 256]
     python bench/reading.py --loop          the whole loop, timed: sample 64 x 4, score, distil, evaluate 64
     python bench/reading.py --report        tables of what is there, and data/reading/results for the notebooks
 
 A job trains one student and measures it: right answers at T = 1 and greedy, agreement with the teacher and with the
-truth on the untrained student's samples. Rates and other settings are chosen on training names (group "tune", rates of
-"methods"). Each finished job is a file in `--folder`; the same command goes on with the rest.
+truth on the untrained student's samples. Rates and other settings are chosen on training names (groups "tune" and
+"method_rates"). Each finished job is a file in `--folder`; the same command goes on with the rest.
 """
 
 import argparse
@@ -82,31 +82,43 @@ def jobs(groups: list[str], folder: Path, seeds: int) -> list[Job]:
             *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.5, 0.0, 0.2, 1.0)],
             *[Job("judge", "reading-judge", "sft", seed=s) for s in few],
         ],
-        "rates": [Job("rates", seed=s, settings={"learning_rate": r}) for s in few for r in (6e-4, 2e-3)],
+        "rates": [Job("rates", seed=s, settings={"learning_rate": r}) for s in few for r in (1.5e-3, 5e-3)],
         "rounds": [Job("rounds", seed=s, settings={"rounds": r}) for s in few for r in (2, 3)],
         "n": [Job("n", seed=s, settings={"n": n}) for s in few for n in (2, 8)],
-        "methods": [
+        "methods": [  # each at the best of its rates, once "method_rates" is done
             Job("methods", method=m, seed=s, settings=best_rate(folder, m)) for s in few for m in METHODS if m != "ppd"
         ],
-        "tune": [Job("tune", method="none", side="train"), *tuning()],
+        "tune": tuning(),
+        "method_rates": rates(),
     }
     return [job for group in groups for job in by_group[group]]
 
 
 def tuning() -> list[Job]:
-    """Every method at its rates, and PPD at other numbers of prompts and passes, on training names."""
-    rates = [
-        Job("tune", method=m, side="train", settings={"learning_rate": r})
-        for m in METHODS
-        for r in RATES.get(m, (1e-4, 2e-4, 5e-4))
+    """PPD with other settings than the preset's, one at a time, on training names."""
+    changes = [
+        {}, {"beta": 10.0}, {"beta": 5.0}, {"beta": 1.0}, {"learning_rate": 2e-4}, {"learning_rate": 1e-3},
+        {"num_train_epochs": 1}, {"num_train_epochs": 4}, {"prompts": 128, "num_train_epochs": 1}, {"n": 8},
+    ]  # fmt: skip
+    return [Job("tune", method="none", side="train"), *[Job("tune", side="train", settings=c) for c in changes]]
+
+
+def rates() -> list[Job]:
+    """Every other method at three rates, on training names."""
+    methods = [m for m in METHODS if m != "ppd"]
+    return [
+        Job("method_rates", method=m, side="train", settings={"learning_rate": r}) for m in methods for r in rates_of(m)
     ]
-    others = [{"prompts": 128}, {"num_train_epochs": 4}, {"prompts": 128, "num_train_epochs": 1}]
-    return [*rates, *[Job("tune", side="train", settings=s) for s in others]]
+
+
+def rates_of(method: str) -> tuple[float, ...]:
+    """The rates tried for a method, as first guessed in the middle."""
+    return RATES.get(method, (2e-4, 5e-4, 1e-3))
 
 
 def best_rate(folder: Path, method: str) -> dict[str, float]:
     """The rate with the most right answers on training names; the middle one where none was tried."""
-    rates = RATES.get(method, (1e-4, 2e-4, 5e-4))
+    rates = rates_of(method)
     tried = {
         rate: statistics.fmean(json.loads(path.read_text())["right"])
         for rate in rates
@@ -271,7 +283,7 @@ def interval(values: Any) -> list[float]:
 def main() -> None:
     """Run the jobs that have no result yet, then report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", nargs="+", default=["headline", "judge", "tune", "methods", "rates", "rounds", "n"])
+    parser.add_argument("--groups", nargs="+", default=["headline", "judge", "tune", "rates", "methods", "rounds", "n"])
     parser.add_argument("--seeds", type=int, default=5, help="of the headline; the other groups have at most three")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--heldout", type=int, default=256)
