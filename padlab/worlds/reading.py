@@ -45,7 +45,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from padlab.worlds.notes import KINDS, POOLS, Kind, read_with
+from padlab.worlds.notes import KINDS, Kind, read_with
+from padlab.worlds.values import POOLS
 
 Heldout = Literal[False, "names", "kinds"]
 SIDES = {"train": False, "heldout": "names", "names": "names", "kinds": "kinds"}

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from padlab.worlds.notes import KINDS, POOLS, slots
+from padlab.worlds.notes import KINDS, slots
 from padlab.worlds.reading import WRITERS, _note, answers, corpus, normalise, prompts, quality, values, written
+from padlab.worlds.values import POOLS
 
 SIDES = (False, "names", "kinds")
 PROMPT = (
