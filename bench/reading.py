@@ -1,6 +1,7 @@
 """What do the reading pairs show? Every method and control on notes with names never seen, with paired intervals.
 
-    python bench/reading.py [--groups headline judge tune rates method_rates methods rounds n] [--workers 2] [--heldout 256]
+    python bench/reading.py [--groups headline judge tune rates ...] [--workers 2] [--heldout 256]
+    python bench/reading.py --teachers      what the models write, and how well the judge chooses
     python bench/reading.py --loop          the whole loop, timed: sample 64 x 4, score, distil, evaluate 64
     python bench/reading.py --report        tables of what is there, and data/reading/results for the notebooks
 
@@ -29,12 +30,13 @@ from _measure import machine
 import padlab
 from padlab.rankings.uncertainty import mean_interval
 from padlab.runs import write_json
+from padlab.study.judge import PreferencePair
 from padlab.worlds import reading
 
 RESULTS = Path("data/reading/results")
 KINDS, AGREEMENT = 64, 128  # prompts for the kinds never seen, and for agreement with the teacher
 GREEDY = {"temperature": 0.01, "n": 2}  # two, as a ranking needs two; they are equal
-MEASURES = ("right", "greedy", "right_kinds", "greedy_kinds", "jsd", "kendall_tau", "truth_tau")
+MEASURES = ("right", "greedy", "right_kinds", "jsd", "kendall_tau", "truth_tau")
 METHODS = ("ppd", "vpd", "forward_kl", "reverse_kl", "token_kd", "sft", "dpo", "simpo")
 RATES = {  # tried for each method on training names
     "dpo": (5e-5, 2e-4, 5e-4), "simpo": (5e-5, 2e-4, 5e-4), "sft": (2e-4, 5e-4, 1e-3), "token_kd": (2e-4, 5e-4, 1e-3),
@@ -177,28 +179,24 @@ def evaluation_prompts(side: str, count: int) -> list[str]:
 
 
 def measure(job: Job, student: padlab.LanguageModel, count: int, folder: Path) -> dict[str, Any]:
-    """Per prompt: right answers (share at T = 1, greedy), JSD and tau with the teacher, tau with the truth."""
-    sampling = {**padlab.PRESETS[job.preset].sampling(), "seed": 2}
-    measures = {}
-    for side in dict.fromkeys((job.side, *(["kinds"] if job.group == "headline" else []))):
-        prompts, mark = evaluation_prompts(side, count), "" if side == job.side else f"_{side}"
-        if mark:
-            prompts = prompts[:KINDS]
-        for name, options in (("right", sampling), ("greedy", {**sampling, **GREEDY})):
-            if name == "greedy" and job.side == "train":
-                continue
-            report = padlab.evaluate_samples(student, None, prompts, quality=reading.quality, **options)
-            measures[name + mark] = report.per_prompt["right"].tolist()
+    """Per prompt: right answers (share at T = 1, greedy); for the headline also kinds, JSD and tau."""
+    sampling = {**padlab.PRESETS[job.preset].sampling(), "seed": 2, "shard_size": 64}
+    prompts = evaluation_prompts(job.side, count)
+    wanted = {"right": (prompts, sampling)}
     if job.side != "train":
-        alpha = {**padlab.PRESETS[job.preset].training(), **job.settings}["alpha"]
-        _, teacher = padlab.load_pair(job.preset)
+        wanted["greedy"] = prompts, {**sampling, **GREEDY}
+    if job.group == "headline":
+        wanted["right_kinds"] = evaluation_prompts("kinds", KINDS), sampling
+    measures = {}
+    for name, (texts, options) in wanted.items():
+        report = padlab.evaluate_samples(student, None, texts, quality=reading.quality, **options)
+        measures[name] = report.per_prompt["right"].tolist()
+    if job.group == "headline" and job.method in ("none", "ppd"):
+        table = heldout(job.preset, job.side, min(count, AGREEMENT), folder)
         report = padlab.rank_agreement(
-            student,
-            teacher,
-            heldout(job.preset, job.side, min(count, AGREEMENT), folder),
-            alpha=alpha,
-            quality=reading.quality,
-        )
+            student, padlab.load_pair(job.preset).teacher, table, quality=reading.quality,
+            alpha=student.training["alpha"], beta=student.training["beta"],
+        )  # fmt: skip
         measures |= {name: report.per_prompt[name].tolist() for name in ("jsd", "kendall_tau", "truth_tau")}
     return measures
 
@@ -216,6 +214,35 @@ def work(job: Job, count: int, folder: Path) -> str:
     write_json(path, result)
     means = ", ".join(f"{k} {np.nanmean(v):.3f}" for k, v in result.items() if isinstance(v, list) and k != "history")
     return f"{job.name}: {means}; {seconds:.0f} + {time.monotonic() - start - seconds:.0f} s"
+
+
+def measure_teachers(count: int) -> None:
+    """Right answers of all four models, and how well the judge chooses: text or letter, names and kinds; a table."""
+    student, teacher = padlab.load_pair("reading")
+    _, careless = padlab.load_pair("reading-judge")
+    sampling = {**padlab.PRESETS["reading"].sampling(), "seed": 2, "shard_size": 64, "quality": reading.quality}
+    rows = []
+    for side in ("names", "kinds"):
+        texts = evaluation_prompts(side, count if side == "names" else KINDS)
+        for name, model in (("student", student), ("teacher", teacher), ("careless teacher", careless)):
+            row = {"model": name, "side": side, "prompts": len(texts)}
+            for way, options in (("right", sampling), ("greedy", {**sampling, **GREEDY})):
+                row[way] = interval(padlab.evaluate_samples(model, None, texts, **options).per_prompt["right"])
+            rows.append(row)
+            print(row, flush=True)
+        pairs = [PreferencePair(text, reading.answers(text)[0], reading.answers(text)[1][0], side) for text in texts]
+        for name, model in (("judge", teacher), ("no adapter", padlab.load_model("embedded"))):
+            for reply in ("text", "letter"):
+                quality = padlab.judge_quality(model, pairs[: KINDS * 2], reply=reply)[side]
+                row = {"model": name, "side": side, "reply": reply, **{k: interval_of(v) for k, v in quality.items()}}
+                rows.append(row)
+                print(row, flush=True)
+    write_json(RESULTS / "teachers.json", rows)
+
+
+def interval_of(value: Any) -> list[float]:
+    """The first three numbers of an `Interval`, rounded."""
+    return [round(float(x), 4) for x in value[:3]]
 
 
 def loop() -> None:
@@ -277,7 +304,7 @@ def report(folder: Path) -> None:
 
 def interval(values: Any) -> list[float]:
     """Mean and 95 % interval over prompts, prompts where it is undefined left out."""
-    return [round(float(x), 4) for x in mean_interval(np.asarray(values, float))[:3]]
+    return interval_of(mean_interval(np.asarray(values, float)))
 
 
 def main() -> None:
@@ -289,6 +316,7 @@ def main() -> None:
     parser.add_argument("--heldout", type=int, default=256)
     parser.add_argument("--folder", type=Path, default=Path("bench-out/reading"))
     parser.add_argument("--loop", action="store_true")
+    parser.add_argument("--teachers", action="store_true")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     print(machine(2 if options.loop else 1))
@@ -296,6 +324,8 @@ def main() -> None:
         return loop()
     if options.report:
         return report(options.folder)
+    if options.teachers:
+        return measure_teachers(options.heldout)
     for group in options.groups:
         todo = jobs([group], options.folder, options.seeds)
         for preset, side in {(job.preset, job.side) for job in todo if job.side != "train"}:

@@ -24,6 +24,7 @@ class Preset:
         temperature, top_p: sampling.
         max_new_tokens: tokens per response.
         learning_rate, epochs, prompts_per_step: training.
+        prompts_per_pass: of a step, together through the network; more of them take more memory.
         lora: True = LoRA r 16 on all linear layers, False = full fine-tuning.
         alpha: weight of the selection probability in the calibrated reward, 0 to 1.
         token_kd: weight of token-level distillation beside the preference loss, >= 0; the method has none.
@@ -45,6 +46,7 @@ class Preset:
     learning_rate: float = 2e-4
     epochs: int = 2
     prompts_per_step: int = 4
+    prompts_per_pass: int = 1
     lora: bool = True
     alpha: float = 0.0
     token_kd: float = 0.0
@@ -93,7 +95,8 @@ class Preset:
             "token_kd": self.token_kd,
             "learning_rate": self.learning_rate,
             "num_train_epochs": self.epochs,
-            "gradient_accumulation_steps": self.prompts_per_step,
+            "per_device_train_batch_size": self.prompts_per_pass,
+            "gradient_accumulation_steps": self.prompts_per_step // self.prompts_per_pass,
             "peft_config": "auto" if self.lora else None,
         }
 
@@ -105,6 +108,7 @@ _READING = {
     "top_p": 1.0,
     "max_new_tokens": 8,
     "learning_rate": 5e-4,
+    "prompts_per_pass": 4,  # short, and all begin alike
     "beta": 2.0,  # rewards of short answers are far apart: at 10 the distributions put all on one ranking
     "settings_from": "beta, rate: the best on training names (docs/results.md); the rest as first tried",
 }

@@ -32,7 +32,7 @@ NOTES_PER_STEP = 1
 ADAPTERS = {  # folder -> whose texts, notes, seed
     "teacher": ("teacher", 600, 1),
     "judge": ("judge", 100, 3),
-    "student": ("student", 250, 0),
+    "student": ("student", 320, 0),
     "careless-teacher": ("student", 250, 2),
 }
 IN_TURN = (("teacher", "judge"), ("student", "careless-teacher"))  # the judge continues the teacher's adapter

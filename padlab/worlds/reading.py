@@ -58,7 +58,7 @@ _SMALL = """
 """
 SMALL_WORDS = frozenset(_SMALL.split())  # these count neither in the right answer nor beside it
 WRITERS = {  # how often who writes
-    "student": {"careful": 0.42, "careless": 0.5, "wordy": 0.08},
+    "student": {"careful": 0.46, "careless": 0.46, "wordy": 0.08},
     "teacher": {"careful": 1.0},
 }
 WORDY = ("The answer is {}.", "It must be {}.", "The note says {}.")

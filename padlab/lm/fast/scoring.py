@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from padlab.lm.fast.common_beginning import can_share, length_of_common_beginning, run_behind
 from padlab.lm.fast.lm_head import compute_logits, decoder, head_is_separable, selective_log_softmax, target_logprobs
 from padlab.lm.fast.packing import ResponseBatch, TokenIds, check_token_ids, make_response_batch
 from padlab.lm.fast.prefix_tree import PrefixTreeBatch, make_prefix_tree_batch
@@ -60,12 +61,19 @@ def response_hidden_states(
 
     Where head and decoder cannot be called one after the other, the states are the logits themselves.
     """
-    rows = batch.rows[:, None].expand_as(batch.mask)
-    positions = rows[batch.mask], batch.logit_columns[batch.mask]
+    rows, columns = batch.rows[:, None].expand_as(batch.mask)[batch.mask], batch.logit_columns[batch.mask]
     inputs = _model_inputs(model, batch)
-    if head_is_separable(model):
-        return decoder(model)(**inputs).last_hidden_state[positions], partial(compute_logits, model)
-    return model(**inputs).logits[positions], lambda logits: logits
+    separable = head_is_separable(model)
+    network = decoder(model) if separable else model
+    shared = length_of_common_beginning(batch.input_ids, int(columns.min())) if can_share(model) else 0
+    if shared:
+        output = run_behind(network, model.config, inputs, shared)
+    else:
+        output = network(**inputs, use_cache=False)
+    positions = rows, columns - shared
+    if separable:
+        return output.last_hidden_state[positions], partial(compute_logits, model)
+    return output.logits[positions], lambda logits: logits
 
 
 @torch.no_grad()
@@ -155,10 +163,10 @@ def next_token_logprobs(
     pack = can_pack(model, prompts, [[[0]]] * len(prompts)) if pack is None else pack
     batch = make_prefix_tree_batch(prompts, pack).to(model.device)
     if head_is_separable(model):
-        hidden = decoder(model)(**_model_inputs(model, batch)).last_hidden_state
+        hidden = decoder(model)(**_model_inputs(model, batch), use_cache=False).last_hidden_state
         logits = compute_logits(model, hidden[batch.rows, batch.columns])
     else:
-        logits = model(**_model_inputs(model, batch)).logits[batch.rows, batch.columns]
+        logits = model(**_model_inputs(model, batch), use_cache=False).logits[batch.rows, batch.columns]
     logps = logits.float().log_softmax(dim=-1)
     if bool(logps.isnan().any()):
         raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
@@ -241,7 +249,7 @@ def _reason_against_packing(model: Any) -> str:
 
 
 def _model_inputs(model: Any, batch: ResponseBatch | PrefixTreeBatch) -> dict[str, Any]:
-    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
+    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids}
     if batch.attention_mask is not None:
         inputs["attention_mask"] = batch.attention_mask.to(model.dtype)
     return inputs
