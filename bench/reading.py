@@ -77,13 +77,14 @@ def jobs(groups: list[str], folder: Path, seeds: int) -> list[Job]:
     by_group = {
         "headline": [
             *[Job("headline", method="none"), *[Job("headline", seed=s) for s in range(seeds)]],
-            *[Job("headline", method=m, seed=s) for s in few for m in ("shuffled", "bare")],
+            *[Job("headline", method="shuffled", seed=s) for s in few],
         ],
         "judge": [
-            Job("judge", "reading-judge", "none"),
+            *[Job("judge", "reading-judge", "none"), Job("judge", "reading-judge", "sft")],
             *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.5, 0.0, 0.2, 1.0)],
             *[Job("judge", "reading-judge", "sft", seed=s) for s in few],
         ],
+        "bare": [Job("bare", method="bare", seed=s) for s in few],
         "rates": [Job("rates", seed=s, settings={"learning_rate": r}) for s in few for r in (1.5e-3, 5e-3)],
         "rounds": [Job("rounds", seed=s, settings={"rounds": r}) for s in few for r in (2, 3)],
         "n": [Job("n", seed=s, settings={"n": n}) for s in few for n in (2, 8)],
@@ -310,7 +311,11 @@ def interval(values: Any) -> list[float]:
 def main() -> None:
     """Run the jobs that have no result yet, then report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", nargs="+", default=["headline", "judge", "tune", "rates", "methods", "rounds", "n"])
+    parser.add_argument(
+        "--groups",
+        nargs="+",
+        default=["headline", "judge", "tune", "rates", "method_rates", "methods", "bare", "rounds", "n"],
+    )
     parser.add_argument("--seeds", type=int, default=5, help="of the headline; the other groups have at most three")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--heldout", type=int, default=256)

@@ -25,7 +25,7 @@ summary { color: #666; font-size: 13px; cursor: pointer }
 img { max-width: 100%; height: auto } .anchor-link { display: none }
 math[display=block] { margin: 1rem 0; font-size: 1.15em; overflow-x: auto }
 table { border-collapse: collapse; display: block; overflow-x: auto }
-td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd }
+td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; overflow-wrap: break-word !important }
 @media (max-width: 40rem) { body { margin: 1rem auto } math[display=block] { font-size: .95em } }
 STYLE</style></head><body>"""
 FOLDED = """{% extends 'basic/index.html.j2' %}
