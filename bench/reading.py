@@ -80,9 +80,9 @@ def jobs(groups: list[str], folder: Path, seeds: int) -> list[Job]:
             *[Job("headline", method="shuffled", seed=s) for s in few],
         ],
         "judge": [
-            *[Job("judge", "reading-judge", "none"), Job("judge", "reading-judge", "sft")],
-            *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.5, 0.0, 0.2, 1.0)],
+            *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.5, 0.0)],
             *[Job("judge", "reading-judge", "sft", seed=s) for s in few],
+            *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.2, 1.0)],
         ],
         "bare": [Job("bare", method="bare", seed=s) for s in few],
         "rates": [Job("rates", seed=s, settings={"learning_rate": r}) for s in few for r in (1.5e-3, 5e-3)],
@@ -100,8 +100,8 @@ def jobs(groups: list[str], folder: Path, seeds: int) -> list[Job]:
 def tuning() -> list[Job]:
     """PPD with other settings than the preset's, one at a time, on training names."""
     changes = [
-        {}, {"beta": 10.0}, {"beta": 5.0}, {"beta": 1.0}, {"learning_rate": 2e-4}, {"learning_rate": 1e-3},
-        {"num_train_epochs": 1}, {"num_train_epochs": 4}, {"prompts": 128, "num_train_epochs": 1}, {"n": 8},
+        {}, {"prompts": 64, "num_train_epochs": 2}, {"num_train_epochs": 2}, {"prompts": 256}, {"beta": 1.0},
+        {"beta": 5.0}, {"beta": 10.0}, {"learning_rate": 2e-4}, {"learning_rate": 1e-3}, {"prompts": 64}, {"n": 8},
     ]  # fmt: skip
     return [Job("tune", method="none", side="train"), *[Job("tune", side="train", settings=c) for c in changes]]
 
@@ -137,7 +137,7 @@ def train(job: Job) -> padlab.LanguageModel:
     preset = padlab.PRESETS[job.preset]
     student, teacher = padlab.load_pair(job.preset)
     settings = {**preset.training(), "seed": job.seed, **job.settings}
-    count, rounds, n = (settings.pop(k, d) for k, d in (("prompts", 64), ("rounds", 1), ("n", preset.n)))
+    count, rounds, n = (settings.pop(k, d) for k, d in (("prompts", 128), ("rounds", 1), ("n", preset.n)))
     sampling = {**preset.sampling(), "n": n}
     prompts = reading.prompts(int(count), seed=100 + job.seed)
     if job.method in ("forward_kl", "reverse_kl"):
@@ -280,7 +280,7 @@ def report(folder: Path) -> None:
         )
     rows = []
     for (preset, side, method, _), results in groups.items():
-        untrained = groups.get((preset, side, "none", "{}"), results)[0]
+        untrained = groups.get(("reading", side, "none", "{}"), results)[0]  # the same student in both pairs
         row = {"group": results[0]["group"], "preset": preset, "side": side, "method": method}
         row |= {"settings": results[0]["settings"], "seeds": len(results)}
         row["train_seconds"] = round(statistics.fmean(r["train_seconds"] for r in results))

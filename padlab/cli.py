@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     sample = _stage(commands, "sample", _sample, "phase 1: draw the student's responses")
     _models(sample)
     sample.add_argument("--prompts", default="train", help=f"{SOURCES} (default: train)")
-    sample.add_argument("--limit", type=int, help="so many prompts (default: 64 of a world's, else all)")
+    sample.add_argument("--limit", type=int, help="so many prompts (default: 128 of a world's, else all)")
     for flag, kind in (("--n", int), ("--temperature", float), ("--top-p", float), ("--max-new-tokens", int)):
         sample.add_argument(flag, type=kind, help="default: the preset's")
     sample.add_argument("--seed", type=int, default=0)

@@ -111,7 +111,7 @@ CASES = {
     "no prompts": (lambda w: w.sample([]), "list holds no prompts"),
     "prompt fills the context": (
         lambda w: w.sample([PROMPTS[0], LONG]),
-        r"row 1: the prompt has \d+ tokens; .*exceeds the context of tiny student \(512\). Shorten the prompt, drop",
+        r"row 1: the prompt has \d+ tokens; .*exceeds the context of tiny student \(1024\). Shorten the prompt, drop",
     ),
     "lone surrogate": (
         lambda w: w.sample(["a", "\udc00"]),
@@ -137,11 +137,11 @@ CASES = {
     "no responses": (lambda w: w.score(w.rows(**text_cells())), "row 1: `responses` must be a list of at least one"),
     "response longer than the context": (
         lambda w: w.score(w.rows(**text_cells("a", "b", LONG))),
-        r"row 1, response 2: prompt .* exceed the context of tiny teacher \(512 tokens\); shorten or drop it",
+        r"row 1, response 2: prompt .* exceed the context of tiny teacher \(1024 tokens\); shorten or drop it",
     ),
     "response too long to train on": (
         lambda w: padlab.distill(w.student, w.rows(**{**text_cells("a", "b", LONG), "teacher_reward": [-1.0] * 3})),
-        r"row 1, response 2: prompt .* exceed the context of tiny student \(512 tokens\); shorten or drop it",
+        r"row 1, response 2: prompt .* exceed the context of tiny student \(1024 tokens\); shorten or drop it",
     ),
     "question longer than the context": (
         lambda w: padlab.add_selection_probs(

@@ -19,7 +19,7 @@ def test_runs(path, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     text = path.read_text(encoding="utf-8")
-    (folder / path.name).write_text(text.replace("SEEDS = 4 ", "SEEDS = 2 "), encoding="utf-8")
+    (folder / path.name).write_text(text.replace("SEEDS = 4 ", "SEEDS = 2 ").replace("= 128, 64", "= 8, 6"), encoding="utf-8")
     monkeypatch.setattr("padlab.demo.notebook_folder", lambda: folder)
     page = run_demo(tmp_path / "out with space", preset="tiny" if "PRESET = " in text else None, name=path.name)
     said = capsys.readouterr()
@@ -56,10 +56,11 @@ def test_committed_outputs(path):
     assert not re.search(r"/(work|tmp|root|home)/", text)
 
 
-def test_the_quickstart_stays_short_and_says_what_it_is():
+def test_the_quickstart_stays_short():
     notebook = nbformat.read(notebook_folder() / "00_quickstart.ipynb", as_version=4)
-    assert 12 <= sum(cell.cell_type == "code" for cell in notebook.cells) <= 20
-    assert 'not* "a small model from a large one"' in notebook.cells[0].source
+    code = [cell.source.count("\n") + 1 for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(code) <= 16
+    assert max(code) <= 16
 
 
 def test_a_failing_cell_leaves_what_was_done(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 
 from padlab.worlds import world
 
-PROMPTS = 64  # of a world where no number is given
+PROMPTS = 128  # of a world where no number is given
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Preset:
         return {name: getattr(self, name) for name in ("n", "temperature", "top_p", "max_new_tokens")}
 
     def prompts(self, side: str, count: int | None = None, seed: int = 0) -> list[str] | None:
-        """Prompts of the preset's world, 64 by default; None where it has no world, or the world no such side.
+        """Prompts of the preset's world, 128 by default; None where it has no world, or the world no such side.
 
         Args:
             side: "train", "heldout", and "names" or "kinds" in the reading world.
@@ -108,6 +108,7 @@ _READING = {
     "top_p": 1.0,
     "max_new_tokens": 8,
     "learning_rate": 5e-4,
+    "epochs": 1,
     "prompts_per_pass": 4,  # short, and all begin alike
     "beta": 2.0,  # rewards of short answers are far apart: at 10 the distributions put all on one ranking
     "settings_from": "beta, rate: the best on training names (docs/results.md); the rest as first tried",

@@ -49,7 +49,7 @@ def tiny_tokenizer(which: str) -> Any:
     return tokenizer
 
 
-def tiny_model(tokenizer: Any, layers: int, seed: int, width: int = 64, context: int = 512) -> LlamaForCausalLM:
+def tiny_model(tokenizer: Any, layers: int, seed: int, width: int = 64, context: int = 1024) -> LlamaForCausalLM:
     """A Llama with random weights (reproducible per seed) that fits the tokenizer."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),

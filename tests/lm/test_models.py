@@ -260,7 +260,7 @@ def test_the_tiny_pair_is_the_same_every_time(tiny):
     assert [m.describe() for m in again] == [m.describe() for m in tiny]
     assert tiny.teacher.tokenizer_hash() != tiny.student.tokenizer_hash()
     assert tiny.teacher.template_hash() != tiny.student.template_hash()
-    assert tiny.teacher.max_length == 512
+    assert tiny.teacher.max_length == 1024
 
 
 def test_hashes_notice_what_changes(tiny):

@@ -205,7 +205,7 @@ def test_training_mode_and_weights_are_left_as_they_were(tiny):
         ),
         (
             {"prompt": "y" * 600},
-            r"row 1, response 0: prompt .* exceed the context of tiny .* \(512 tokens\); shorten or drop",
+            r"row 1, response 0: prompt .* exceed the context of tiny .* \(1024 tokens\); shorten or drop",
         ),
         ({"prompt": " "}, "row 1: the prompt is empty"),
         ({"finished": [True]}, "row 1: finished has 1 entries for 2 responses"),

@@ -351,7 +351,7 @@ def test_settings_out_of_range_are_refused(tiny, setting, message):
     ("prompt", "message"),
     [
         ("", "row 1: the prompt is empty"),
-        ("word " * 400, r"row 1: the prompt has \d+ tokens; .*exceeds the context of tiny student \(512\). Shorten"),
+        ("word " * 400, r"row 1: the prompt has \d+ tokens; .*exceeds the context of tiny student \(1024\). Shorten"),
         ("a\ud800", "row 1 .*surrogates not allowed"),
     ],
 )

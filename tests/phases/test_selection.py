@@ -186,7 +186,7 @@ def test_what_cannot_be_asked_is_named(tiny):
     with pytest.raises(ValueError, match="method must be 'pairwise' or 'n-way', got 'both'"):
         add_selection_probs([fine], tiny.teacher, "both")
     with pytest.raises(
-        ValueError, match=r"row 1: the selection question has \d+ tokens, .*more than the context.*\(512\)"
+        ValueError, match=r"row 1: the selection question has \d+ tokens, .*more than the context.*\(1024\)"
     ):
         add_selection_probs([fine, {**fine, "responses": ["a", "word " * 300]}], tiny.teacher)
     many = {**fine, "responses": [f"{k}" for k in range(27)]}
