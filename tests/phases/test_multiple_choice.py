@@ -48,7 +48,7 @@ def test_only_what_is_shown_counts(tiny):
 
 
 def test_a_cut_lets_long_responses_into_the_context(tiny):
-    rows = [{"prompt": "p", "responses": ["a", "word " * 300]}]
+    rows = [{"prompt": "p", "responses": ["a", "word " * 900]}]
     with pytest.raises(ValueError, match="max_response_tokens"):
         add_selection_probs(rows, tiny.teacher)
     assert add_selection_probs(rows, tiny.teacher, max_response_tokens=20)

@@ -200,11 +200,11 @@ def test_training_mode_and_weights_are_left_as_they_were(tiny):
     [
         ({"responses": ["fine", ""]}, "row 1, response 1: empty response; drop it or sample again"),
         (
-            {"responses": ["fine", "x" * 600]},
+            {"responses": ["fine", "x" * 1200]},
             r"row 1, response 1: prompt \(\d+\) and response \(\d+\) exceed the context",
         ),
         (
-            {"prompt": "y" * 600},
+            {"prompt": "y" * 1200},
             r"row 1, response 0: prompt .* exceed the context of tiny .* \(1024 tokens\); shorten or drop",
         ),
         ({"prompt": " "}, "row 1: the prompt is empty"),

@@ -337,8 +337,8 @@ def test_nothing_global_is_touched(tiny):
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
         ({"oversample": 3}, "oversample must be at least n = 4, got 3"),
         (
-            {"max_new_tokens": 600},
-            "row 0: the prompt has .* tokens; with 600 more it exceeds the context of tiny student",
+            {"max_new_tokens": 1200},
+            "row 0: the prompt has .* tokens; with 1200 more it exceeds the context of tiny student",
         ),
     ],
 )
@@ -351,7 +351,7 @@ def test_settings_out_of_range_are_refused(tiny, setting, message):
     ("prompt", "message"),
     [
         ("", "row 1: the prompt is empty"),
-        ("word " * 400, r"row 1: the prompt has \d+ tokens; .*exceeds the context of tiny student \(1024\). Shorten"),
+        ("word " * 900, r"row 1: the prompt has \d+ tokens; .*exceeds the context of tiny student \(1024\). Shorten"),
         ("a\ud800", "row 1 .*surrogates not allowed"),
     ],
 )

@@ -188,7 +188,7 @@ def test_what_cannot_be_asked_is_named(tiny):
     with pytest.raises(
         ValueError, match=r"row 1: the selection question has \d+ tokens, .*more than the context.*\(1024\)"
     ):
-        add_selection_probs([fine, {**fine, "responses": ["a", "word " * 300]}], tiny.teacher)
+        add_selection_probs([fine, {**fine, "responses": ["a", "word " * 900]}], tiny.teacher)
     many = {**fine, "responses": [f"{k}" for k in range(27)]}
     with pytest.raises(ValueError, match="row 1: 27 responses, but only 26 letters; use 'pairwise'"):
         add_selection_probs([fine, many], tiny.teacher, "n-way")

@@ -343,7 +343,7 @@ def test_standardised_selection_has_the_spread_of_the_rewards(tiny, table):
         ({"teacher_reward": [-1.0, float("nan"), -1.0, -1.0]}, "row 2, response 1: teacher_reward is nan; score that"),
         ({"teacher_reward": [-1.0, -1.0, -1.0, float("-inf")]}, "row 2, response 3: teacher_reward is -inf"),
         ({"responses": ["a", "", "b", "c"], "response_ids": [[1], [], [1], [1]]}, "row 2, response 1: empty response"),
-        ({"prompt": "word " * 400}, "row 2, response 0: prompt .* exceed the context"),
+        ({"prompt": "word " * 900}, "row 2, response 0: prompt .* exceed the context"),
         ({"teacher_reward": [-1.0]}, "row 2: teacher_reward has 1 entries for 4 responses"),
     ],
 )
