@@ -19,7 +19,9 @@ def test_runs(path, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     text = path.read_text(encoding="utf-8")
-    (folder / path.name).write_text(text.replace("SEEDS = 4 ", "SEEDS = 2 ").replace("= 128, 64", "= 8, 6"), encoding="utf-8")
+    (folder / path.name).write_text(
+        text.replace("SEEDS = 4 ", "SEEDS = 2 ").replace("= 128, 64", "= 8, 6"), encoding="utf-8"
+    )
     monkeypatch.setattr("padlab.demo.notebook_folder", lambda: folder)
     page = run_demo(tmp_path / "out with space", preset="tiny" if "PRESET = " in text else None, name=path.name)
     said = capsys.readouterr()

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from padlab.progress import progress
 
 FALL = 0.5  # nats/token by which both likelihoods must have fallen before `WarnFalling` speaks
+RISE = 0.05  # ... and tau must have risen
 MARKER = "complete"  # written into a checkpoint when everything in it is on disk
 
 
@@ -65,7 +66,7 @@ class WarnFalling(TrainerCallback):
             [statistics.fmean(entry[name] for entry in part) for part in ends]
             for name in ("rewards/chosen", "rewards/rejected", "kendall_tau")
         )
-        if chosen[0] - chosen[1] > FALL and rejected[0] - rejected[1] > FALL and tau[1] > tau[0]:
+        if chosen[0] - chosen[1] > FALL and rejected[0] - rejected[1] > FALL and tau[1] > tau[0] + RISE:
             self.warned = True
             warnings.warn(
                 f"step {state.global_step}: the student ranks its samples better (tau {tau[0]:.2f} to {tau[1]:.2f}), "

@@ -42,7 +42,6 @@ def plot_calls(labels=None, title=None):
         "plot_levels": lambda: plots.plot_levels(
             [text, "after"],
             {text: [(0.3, 0.2, 0.4), (0.6, 0.5, 0.7)], "greedy": [(0.4, 0.2, 0.5), (0.9, 0.8, 1.0)]},
-            ["student", "teacher"],
             title=title,
         ),
         "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),

@@ -23,7 +23,7 @@ def plot_levels(
     what: str = "right answers",
     title: str | None = None,
 ) -> Figure:
-    r"""Shares of several models with 95 % intervals, a row per model, a marker per way of sampling.
+    """Shares of several models with 95 % intervals, a row per model, a marker per way of sampling.
 
     Args:
         names: M models, from the top.
