@@ -30,10 +30,11 @@ from _measure import machine
 import padlab
 from padlab.rankings.uncertainty import mean_interval
 from padlab.runs import write_json
+from padlab.show import plots
 from padlab.study.judge import PreferencePair
 from padlab.worlds import reading
 
-RESULTS = Path("data/reading/results")
+RESULTS, PICTURE = Path("data/reading/results"), Path("docs/reading.png")
 KINDS, AGREEMENT = 64, 128  # prompts for the kinds never seen, and for agreement with the teacher
 GREEDY = {"temperature": 0.01, "n": 2}  # two, as a ranking needs two; they are equal
 MEASURES = ("right", "greedy", "right_kinds", "jsd", "kendall_tau", "truth_tau")
@@ -301,6 +302,19 @@ def report(folder: Path) -> None:
                 + "; ".join("{:+.3f} [{:+.3f}, {:+.3f}]".format(*c) for c in changes)
             )
     write_json(RESULTS / "students.json", rows)
+    draw(rows)
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """The README's picture: before, after, control."""
+    shown = {"none": "student before", "ppd": "student after PPD", "shuffled": "control: teacher's rewards shuffled"}
+    found = [r for m in shown for r in rows if (r["side"], r["method"], r["group"]) == ("names", m, "headline")]
+    found = [r for r in found if not r["settings"]]
+    shares = {"T = 1": [r["right"] for r in found], "greedy": [r["greedy"] for r in found]}
+    colours = ["student" if r["method"] != "shuffled" else "grey" for r in found]
+    title = "Right answers about names never seen, from nothing but the student's own answers"
+    figure = plots.plot_levels([shown[r["method"]] for r in found], shares, colours, title=title)
+    PICTURE.write_bytes(figure.png())
 
 
 def interval(values: Any) -> list[float]:
