@@ -7,7 +7,8 @@
 
 A job trains one student and measures it: right answers at T = 1 and greedy, agreement with the teacher and with the
 truth on the untrained student's samples. Rates and other settings are chosen on training names (groups "tune" and
-"method_rates"). Each finished job is a file in `--folder`; the same command goes on with the rest.
+"method_rates"). Each finished job is a file in `--folder`; the same command goes on with the rest. The results that
+padlab keeps are in data/reading/results/jobs: copied into `--folder`, they are not computed again.
 """
 
 import argparse
