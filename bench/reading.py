@@ -6,9 +6,9 @@
     python bench/reading.py --report        tables of what is there, and data/reading/results for the notebooks
 
 A job trains one student and measures it: right answers at T = 1 and greedy, agreement with the teacher and with the
-truth on the untrained student's samples. Rates and other settings are chosen on training names (groups "tune" and
-"method_rates"). Each finished job is a file in `--folder`; the same command goes on with the rest. The results that
-padlab keeps are in data/reading/results/jobs: copied into `--folder`, they are not computed again.
+truth on the untrained student's samples. The groups "tune" and "method_rates" try settings on training names. Each
+finished job is a file in `--folder`; the same command goes on with the rest. The results that padlab keeps are in
+data/reading/results/jobs: copied into `--folder`, they are not computed again.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -166,14 +165,12 @@ def train(job: Job) -> padlab.LanguageModel:
     return padlab.distill(student, table, teacher=teacher if job.method == "token_kd" else None, **settings)
 
 
-@cache
-def heldout(preset: str, side: str, count: int, folder: Path) -> Any:
-    """The untrained student's samples with the teacher's rewards and selection probabilities."""
-    student, teacher = padlab.load_pair(preset)
-    prompts, place = evaluation_prompts(side, count), folder / f"heldout-{side}-{count}"
-    table = padlab.sample_responses(student, prompts, seed=1, **padlab.PRESETS[preset].sampling(), folder=place)
-    table = padlab.add_rewards(table, teacher, "teacher_reward", folder=place / preset)
-    return padlab.add_selection_probs(table, teacher, folder=place / preset) if preset == "reading-judge" else table
+def heldout(count: int, folder: Path) -> Any:
+    """The untrained student's samples to notes with names never seen, with the teacher's rewards."""
+    student, teacher = padlab.load_pair("reading")
+    prompts, place = evaluation_prompts("names", count), folder / f"heldout-names-{count}"
+    table = padlab.sample_responses(student, prompts, seed=1, **padlab.PRESETS["reading"].sampling(), folder=place)
+    return padlab.add_rewards(table, teacher, "teacher_reward", folder=place / "reading")
 
 
 def evaluation_prompts(side: str, count: int) -> list[str]:
@@ -195,9 +192,9 @@ def measure(job: Job, student: padlab.LanguageModel, count: int, folder: Path) -
         report = padlab.evaluate_samples(student, None, texts, quality=reading.quality, **options)
         measures[name] = report.per_prompt["right"].tolist()
     if job.group == "headline" and job.method in ("none", "ppd"):
-        table = heldout(job.preset, job.side, min(count, AGREEMENT), folder)
+        table = heldout(min(count, AGREEMENT), folder)
         report = padlab.rank_agreement(
-            student, padlab.load_pair(job.preset).teacher, table, quality=reading.quality,
+            student, padlab.load_pair("reading").teacher, table, quality=reading.quality,
             alpha=student.training["alpha"], beta=student.training["beta"],
         )  # fmt: skip
         measures |= {name: report.per_prompt[name].tolist() for name in ("jsd", "kendall_tau", "truth_tau")}
@@ -348,8 +345,8 @@ def main() -> None:
         return measure_teachers(options.heldout)
     for group in options.groups:
         todo = jobs([group], options.folder, options.seeds)
-        for preset, side in {(job.preset, job.side) for job in todo if job.side != "train"}:
-            heldout(preset, side, min(options.heldout, AGREEMENT), options.folder)
+        if group == "headline":  # once, before two processes need it
+            heldout(min(options.heldout, AGREEMENT), options.folder)
         with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             futures = [
                 pool.submit(work, job, options.heldout if job.side != "train" else 64, options.folder) for job in todo

@@ -164,7 +164,7 @@ def _distill(options) -> None:
 
 
 def _distill_in_rounds(options, student, teacher, table, settings):
-    """The student after all rounds, each printed; the settings stand in the manifest as those of a plain training."""
+    """The student after all rounds; prints a line per round, and records the settings as a single training does."""
     sampling = {name: read_manifest(options.run)["stages"]["sample"][name] for name in SAMPLING}
     record_stage(options.run, "checkpoints", settings)
     folder = options.run / "rounds"
@@ -189,10 +189,10 @@ def _prompts(preset, options):
 
 def _evaluate(options) -> None:
     run, stages = options.run, read_manifest(options.run)["stages"]
-    student, teacher = _load(_model_choice(run))
+    choice = _model_choice(run)
+    student, teacher = _load(choice)
     models = {"before": student, "after": _trained(run, student)}
-    preset = get_preset(_model_choice(run)["preset"])
-    prompts, quality = _prompts(preset, options)
+    prompts, quality = _prompts(get_preset(choice["preset"]), options)
     sampling = {**{name: stages["sample"][name] for name in SAMPLING}, "seed": options.seed}
     samples = [
         padlab.evaluate_samples(model, teacher, prompts, quality=quality, **sampling, folder=run / "evaluate" / name)

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from padlab.lm.chat import control_tokens, stop_ids
+from padlab.lm.fast.common_beginning import shared_beginning
 from padlab.lm.fast.kv_cache import PreallocatedLayer, preallocated_cache
 from padlab.lm.fast.scoring import NOT_FINITE, evaluation_mode
 
 COMPACT_BELOW = 7 / 8  # finished rows leave the batch when at most this share is unfinished (the cache is copied then)
 TOP_TOKENS = 512  # the nucleus is looked for among so many tokens before the whole vocabulary is sorted
 MAX_PADDING = 0.1  # prompts are prefilled in groups of similar length, with so much padding per token at most ...
-MIN_SHARED = 8  # tokens that all prompts must have in common at the beginning before they are computed once for all
 SMALL_GROUP = 256  # ... except in groups of fewer tokens, which grow by as much padding: small batches are slow
 
 
@@ -190,7 +190,7 @@ def prefill(model: Any, prompt_ids: Sequence[Sequence[int]], new_tokens: int) ->
     if not can_append:
         return cache, *_prefill_left_padded(model, prompt_ids, cache)
     beginning = preallocated_cache(model.config, longest)  # the common beginning, e.g. a system prompt, once for all
-    shared = shared_beginning(prompt_ids)
+    shared = shared_beginning(prompt_ids, len(prompt_ids[0]) - 1)  # the first is the shortest
     if shared:
         _prefill_left_padded(model, [prompt_ids[0][:shared]], beginning)
     masks, logits = [], []
@@ -204,19 +204,6 @@ def prefill(model: Any, prompt_ids: Sequence[Sequence[int]], new_tokens: int) ->
         for layer, group_layer in zip(cache.layers, group_cache.layers, strict=True):
             layer.append_rows(group_layer)
     return cache, torch.cat(masks), torch.cat(logits)
-
-
-def shared_beginning(prompt_ids: Sequence[Sequence[int]]) -> int:
-    """How many ids all prompts begin with in common, so that one is left of each; 0 for too few to be worth a pass.
-
-    >>> shared_beginning([[1] * 20 + [2], [1] * 20 + [3, 4], [1] * 30])
-    20
-    """
-    if len(prompt_ids) < 2:
-        return 0
-    first, limit = prompt_ids[0], min(map(len, prompt_ids)) - 1
-    shared = min(next((k for k in range(limit) if ids[k] != first[k]), limit) for ids in prompt_ids)
-    return shared if shared >= MIN_SHARED else 0
 
 
 def group_by_length(prompt_ids: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:

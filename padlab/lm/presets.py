@@ -110,8 +110,9 @@ _READING = {
     "learning_rate": 5e-4,
     "epochs": 1,
     "prompts_per_pass": 4,  # short, and all begin alike
-    "beta": 2.0,  # rewards of short answers are far apart: at 10 the distributions put all on one ranking
-    "settings_from": "beta, rate: the best on training names (docs/results.md); the rest as first tried",
+    "beta": 2.0,  # rewards of short answers lie far apart: at 10 nearly all probability is on one ranking
+    "settings_from": "beta, rate: first tries on other held-out notes than those of docs/results.md; notes and passes: "
+    "training names; the rest as first tried",
 }
 _TOY = {
     "world": "toy",

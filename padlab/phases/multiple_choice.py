@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from padlab.lm.chat import encode_chat, encode_segments, encode_text, end_of_turn_id, render_segments
+from padlab.lm.fast.common_beginning import common_prefix_length
 from padlab.lm.fast.scoring import next_token_logprobs, score_ids
 from padlab.lm.models import LanguageModel, Question
 
@@ -199,9 +200,3 @@ def _continuation_ids(tokenizer: Any, text: str, word: str) -> list[list[int]]:
         same = common_prefix_length(question_ids, answered)
         continuations.append(answered[same:] if same == len(question_ids) else [*answered[same:], -1])
     return continuations
-
-
-def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many ids two sequences begin with in common."""
-    shorter = min(len(a), len(b))
-    return next((k for k in range(shorter) if a[k] != b[k]), shorter)

@@ -20,9 +20,10 @@ from peft import LoraConfig
 from padlab import LanguageModel, load_model
 from padlab.lm.adapters import save_adapter, trainable_copy, with_adapter
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
+from padlab.lm.fast.common_beginning import common_prefix_length
 from padlab.lm.fast.packing import make_response_batch
 from padlab.lm.fast.scoring import response_logprobs
-from padlab.phases.multiple_choice import common_prefix_length, multiple_choice_question
+from padlab.phases.multiple_choice import multiple_choice_question
 from padlab.progress import progress
 from padlab.worlds.reading import comparisons, corpus
 

@@ -1,4 +1,4 @@
-"""The kinds of note of the reading world, as plain text: sentences, questions, and the values that fill them.
+"""The kinds of note of the reading world, as plain text: sentences and questions. Values: `padlab.worlds.values`.
 
 A block of `TEXT` reads:
 
@@ -7,7 +7,7 @@ A block of `TEXT` reads:
     {person} teaches {subject} in room {room}.  how one entry of the note may read (all entries have the same values)
     What does {person} teach? > subject         a question, and the value that answers it
 
-A word in braces is a pool of values (`padlab.worlds.values`).
+A word in braces is a pool of values.
 """
 
 from __future__ import annotations

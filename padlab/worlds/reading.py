@@ -12,7 +12,7 @@ The right answer is "soap"; the wrong answers that the note offers are what the 
 text: `answers` reads note and question again, by the sentences they were made from (`padlab.worlds.notes`). Quality:
 
     soap                    1       the right answer
-    Soap.                   1       small words ("the", "in", "pounds", ...), capitals and stops do not count
+    Soap.                   1       small words ("the", "in", "pounds", ...), capitals, punctuation do not count
     Boris sells soap.       0.5     the right answer with other words, and no wrong one
     honey                   0       a wrong answer of the note
     soap or honey           0       so is both
@@ -126,7 +126,7 @@ def quality(prompt: str, response: str) -> float:
 
 
 def normalise(text: str) -> list[str]:
-    """The words that count: lower case, no stops, no small words.
+    """The words that count: lower case, without punctuation and small words.
 
     >>> normalise("The red scarf, in the park.")
     ['red', 'scarf', 'park']

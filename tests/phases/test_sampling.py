@@ -503,6 +503,6 @@ def test_a_common_beginning_is_computed_once_and_changes_no_logits(tiny, monkeyp
             alone = [network(torch.tensor([ids])).logits[0, -1] for ids in prompts]
         assert torch.allclose(found[2], torch.stack(alone), atol=1e-4)
         assert found[1].sum(1).tolist() == [len(ids) for ids in prompts]
-        monkeypatch.setattr(generate, "MIN_SHARED", 1000)
+        monkeypatch.setattr(generate, "shared_beginning", lambda prompts, limit: 0)
         assert torch.allclose(generate.prefill(network, prompts, 4)[2], found[2], atol=1e-4)
         monkeypatch.undo()

@@ -55,5 +55,6 @@ def test_the_trainer_warns(tiny):
     rows = [
         {"prompt": f"Name {k}.", "responses": ["red fish", "blue"], "teacher_reward": [0.0, -1.0]} for k in range(8)
     ]
-    with pytest.warns(UserWarning, match=r"less likely.*learning_rate than 0\.05"):
+    with pytest.warns(UserWarning, match=r"less likely.*learning_rate than 0\.05") as caught:
         padlab.distill(tiny.student, rows, learning_rate=0.05, num_train_epochs=6, lr_scheduler_type="constant")
+    assert sum("less likely" in str(warning.message) for warning in caught) == 1

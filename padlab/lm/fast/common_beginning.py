@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxtyping import Int
-from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 MIN_SHARED = 8  # tokens that the rows must have in common, or the second pass through the network costs more
 
 
-def length_of_common_beginning(input_ids: Int[Tensor, "rows width"], limit: int) -> int:
-    """Leading columns in which all rows hold the same id, at most `limit`; 0 for one row or too few columns.
+def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many ids two sequences begin with in common."""
+    shorter = min(len(a), len(b))
+    return next((k for k in range(shorter) if a[k] != b[k]), shorter)
 
-    >>> length_of_common_beginning(torch.tensor([[1] * 9 + [2], [1] * 9 + [3]]), limit=9)
-    9
+
+def shared_beginning(rows: Sequence[Sequence[int]], limit: int) -> int:
+    """How many ids all rows begin with in common, at most `limit`; 0 for one row, or too few ids to be worth a pass.
+
+    >>> shared_beginning([[1] * 20 + [2], [1] * 20 + [3, 4]], limit=20)
+    20
     """
-    if len(input_ids) < 2:
+    if len(rows) < 2:
         return 0
-    differ = (input_ids != input_ids[:1]).any(0)[:limit]
-    shared = int(differ.nonzero()[0]) if bool(differ.any()) else limit
+    shared = min(limit, *(common_prefix_length(rows[0], row) for row in rows))
     return shared if shared >= MIN_SHARED else 0
 
 

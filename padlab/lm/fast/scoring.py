@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from padlab.lm.fast.common_beginning import can_share, length_of_common_beginning, run_behind
+from padlab.lm.fast.common_beginning import can_share, run_behind, shared_beginning
 from padlab.lm.fast.lm_head import compute_logits, decoder, head_is_separable, selective_log_softmax, target_logprobs
 from padlab.lm.fast.packing import ResponseBatch, TokenIds, check_token_ids, make_response_batch
 from padlab.lm.fast.prefix_tree import PrefixTreeBatch, make_prefix_tree_batch
@@ -65,7 +65,7 @@ def response_hidden_states(
     inputs = _model_inputs(model, batch)
     separable = head_is_separable(model)
     network = decoder(model) if separable else model
-    shared = length_of_common_beginning(batch.input_ids, int(columns.min())) if can_share(model) else 0
+    shared = shared_beginning(batch.input_ids.tolist(), int(columns.min())) if can_share(model) else 0
     if shared:
         output = run_behind(network, model.config, inputs, shared)
     else:
