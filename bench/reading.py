@@ -15,6 +15,7 @@ import argparse
 import json
 import random
 import statistics
+import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -237,7 +238,13 @@ def measure_teachers(count: int) -> None:
                 row = {"model": name, "side": side, "reply": reply, **{k: interval_of(v) for k, v in quality.items()}}
                 rows.append(row)
                 print(row, flush=True)
-    write_json(RESULTS / "teachers.json", rows)
+    write_json(RESULTS / "teachers.json", with_origin(rows, " --teachers"))
+
+
+def with_origin(rows: list[dict[str, Any]], options: str = "") -> dict[str, Any]:
+    """Results with the command that makes them and the commit they were put together at."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return {"command": f"python bench/reading.py{options}", "commit": commit, "rows": rows}
 
 
 def interval_of(value: Any) -> list[float]:
@@ -299,7 +306,7 @@ def report(folder: Path) -> None:
                 f"  {name:13} {row[name][0]:.3f}  "
                 + "; ".join("{:+.3f} [{:+.3f}, {:+.3f}]".format(*c) for c in changes)
             )
-    write_json(RESULTS / "students.json", rows)
+    write_json(RESULTS / "students.json", with_origin(rows))
     draw(rows)
 
 
