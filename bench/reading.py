@@ -139,6 +139,8 @@ def train(job: Job) -> padlab.LanguageModel:
     preset = padlab.PRESETS[job.preset]
     student, teacher = padlab.load_pair(job.preset)
     settings = {**preset.training(), "seed": job.seed, **job.settings}
+    if job.method == "sft":  # it learns the teacher's texts; selection questions would be asked for nothing
+        settings["alpha"] = 0.0
     count, rounds, n = (settings.pop(k, d) for k, d in (("prompts", 128), ("rounds", 1), ("n", preset.n)))
     sampling = {**preset.sampling(), "n": n}
     prompts = reading.prompts(int(count), seed=100 + job.seed)

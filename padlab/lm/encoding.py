@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from padlab.lm.chat import decode_text, encode_chat, encode_text, end_of_turn_id, stop_ids
+from padlab.lm.chat import decode_answer, encode_answers, end_of_turn_id, stop_ids
 from padlab.lm.models import LanguageModel
+from padlab.lm.plain_text import plain_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,9 +25,10 @@ def candidate_ids(model: LanguageModel, candidates: Dataset) -> tuple[list[list[
     for row, entry in enumerate(candidates):
         same_tokenizer = bool(entry.get("response_ids")) and entry.get("response_tokenizer") == tokenizer_hash
         try:
-            prompt = encode_chat(model.tokenizer, entry["prompt"])
-            count = len(entry["responses"])
-            group = [_response_ids(model, entry, k, same_tokenizer, end, stops) for k in range(count)]
+            prompt, group = encode_answers(model.tokenizer, entry["prompt"], entry["responses"])
+            if same_tokenizer:
+                group = [_sampled_ids(model, entry, k, prompt, stops) for k in range(len(group))]
+            group = [_with_end(entry, k, ids, end, stops) for k, ids in enumerate(group)]
         except ValueError as error:
             raise ValueError(f"row {row}: {error}") from None
         for k, ids in enumerate(group):
@@ -40,19 +42,23 @@ def candidate_ids(model: LanguageModel, candidates: Dataset) -> tuple[list[list[
     return prompts, responses
 
 
-def _response_ids(
-    model: LanguageModel, entry: dict[str, Any], k: int, same_tokenizer: bool, end: int, stops: set[int]
-) -> list[int]:
-    if same_tokenizer:
-        ids = list(entry["response_ids"][k])
-        if decode_text(model.tokenizer, ids, stops) != entry["responses"][k]:
-            raise ValueError(
-                f"response {k}: its text is not what response_ids say; remove that column to score the text"
-            )
-    else:
-        ids = encode_text(model.tokenizer, entry["responses"][k])
+def _sampled_ids(model: LanguageModel, entry: dict[str, Any], k: int, prompt: list[int], stops: set[int]) -> list[int]:
+    """The ids that were sampled, if they read as the response's text."""
+    ids, control = list(entry["response_ids"][k]), plain_text(model.tokenizer).ids
+    if found := [i for i in ids[:-1] if i in control] or [i for i in ids[-1:] if i in control - stops]:
+        token = model.tokenizer.convert_ids_to_tokens(found[0])
+        raise ValueError(
+            f"response {k}: response_ids hold the control token {token!r}; remove that column to score text"
+        )
+    if decode_answer(model.tokenizer, prompt, ids, stops) != entry["responses"][k]:
+        raise ValueError(f"response {k}: its text is not what response_ids say; remove that column to score the text")
+    return ids
+
+
+def _with_end(entry: dict[str, Any], k: int, ids: list[int], end: int, stops: set[int]) -> list[int]:
+    """With the end-of-turn token, where the response finished by itself."""
     if entry.get("finished") and entry["finished"][k] and not (ids and ids[-1] in stops):
-        ids.append(end)
+        ids = [*ids, end]
     if not ids:
         raise ValueError(f"response {k} has no tokens; drop it")
     return ids

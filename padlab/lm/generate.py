@@ -16,10 +16,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from padlab.lm.chat import control_tokens, stop_ids
+from padlab.lm.chat import stop_ids
 from padlab.lm.fast.common_beginning import shared_beginning
 from padlab.lm.fast.kv_cache import PreallocatedLayer, preallocated_cache
 from padlab.lm.fast.scoring import NOT_FINITE, evaluation_mode
+from padlab.lm.plain_text import control_tokens
 
 COMPACT_BELOW = 7 / 8  # finished rows leave the batch when at most this share is unfinished (the cache is copied then)
 TOP_TOKENS = 512  # the nucleus is looked for among so many tokens before the whole vocabulary is sorted

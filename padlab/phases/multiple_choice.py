@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from padlab.lm.chat import encode_chat, encode_segments, encode_text, end_of_turn_id, render_segments
+from padlab.lm.chat import encode_answers, encode_chat, encode_text, end_of_turn_id, merges_with_prompt
 from padlab.lm.fast.common_beginning import common_prefix_length
 from padlab.lm.fast.scoring import next_token_logprobs, score_ids
 from padlab.lm.models import LanguageModel, Question
+from padlab.lm.plain_text import plain_text
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TOKENS_PER_ROW = 640  # questions that begin alike share a row; attention makes long rows slow
@@ -84,10 +85,9 @@ def truncate(tokenizer: Any, text: str, limit: int | None) -> str:
         return text
     if limit < 1:
         raise ValueError(f"max_response_tokens must be at least 1, got {limit}")
-    ids = encode_text(tokenizer, text)
-    if len(ids) <= limit:
+    if len(encode_text(tokenizer, text)) <= limit:
         return text
-    return tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False).rstrip("\ufffd") + TRUNCATED
+    return plain_text(tokenizer).prefix(text, limit) + TRUNCATED
 
 
 def ask_for_letters(model: LanguageModel, prompt: str, orders: Sequence[Sequence[str]], question: Question) -> Answers:
@@ -105,7 +105,7 @@ def ask_for_letters(model: LanguageModel, prompt: str, orders: Sequence[Sequence
     """
     texts, ids = _encoded_questions(model, prompt, orders, question, 1)
     tokens = [letter_tokens(model, letter, texts[0]) for letter in LETTERS[: len(orders[0])]]
-    none = sorted({ids[0] for ids in _continuation_ids(model.tokenizer, texts[0], "None")})
+    none = sorted({ids[0] for ids in _spellings(model.tokenizer, texts[0], "None")})
     with torch.no_grad():
         logps = torch.cat([next_token_logprobs(_judge_of(model), row).cpu() for row in group_into_rows(ids)])
     letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
@@ -127,14 +127,16 @@ def ask_for_texts(model: LanguageModel, prompt: str, orders: Sequence[Sequence[s
         FloatingPointError: the model's logits are not finite.
     """
     end = end_of_turn_id(model.tokenizer)
-    replies = {text: [*encode_text(model.tokenizer, text), end] for order in orders for text in (*order, "None")}
+    options = list(dict.fromkeys([*(text for order in orders for text in order), "None"]))
+    _, answers = encode_answers(model.tokenizer, question(prompt, orders[0]), options)
+    replies = {text: [*ids, end] for text, ids in zip(options, answers, strict=True)}
     _, ids = _encoded_questions(model, prompt, orders, question, max(map(len, replies.values())))
     scored = score_ids(_judge_of(model), ids, [[replies[text] for text in (*order, "None")] for order in orders])
     logps = torch.tensor([[sum(reply) for reply in row] for row in scored], dtype=torch.float64)
-    options, none = logps[:, :-1], logps[:, -1]
+    of_options, none = logps[:, :-1], logps[:, -1]
     again = torch.tensor([[text in order[:k] for k, text in enumerate(order)] for order in orders])
-    mass = options.masked_fill(again, -torch.inf).logsumexp(-1)  # equal options are one reply
-    return Answers(torch.log_softmax(options, -1), mass.exp(), none.exp())
+    mass = of_options.masked_fill(again, -torch.inf).logsumexp(-1)  # equal options are one reply
+    return Answers(torch.log_softmax(of_options, -1), mass.exp(), none.exp())
 
 
 def _judge_of(model: LanguageModel) -> Any:
@@ -183,20 +185,15 @@ def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[in
     Raises:
         ValueError: neither is one token there.
     """
-    single = sorted({ids[0] for ids in _continuation_ids(model.tokenizer, text, letter) if len(ids) == 1})
+    spelled = zip((letter, f" {letter}"), _spellings(model.tokenizer, text, letter), strict=True)
+    single = {ids[0] for word, ids in spelled if len(ids) == 1 and not merges_with_prompt(model.tokenizer, text, word)}
     if not single:
         raise ValueError(
             f"option letter {letter!r} is not a single token for {model.name}; it cannot be asked this way"
         )
-    return single
+    return sorted(single)
 
 
-def _continuation_ids(tokenizer: Any, text: str, word: str) -> list[list[int]]:
-    """The ids that a word, and a space and the word, add to the question; a final -1 marks one that merged with it."""
-    segments = render_segments(tokenizer, [{"role": "user", "content": text}], True)
-    question_ids, continuations = encode_segments(tokenizer, segments), []
-    for spelling in (word, f" {word}"):
-        answered = encode_segments(tokenizer, [*segments, (spelling, False)])
-        same = common_prefix_length(question_ids, answered)
-        continuations.append(answered[same:] if same == len(question_ids) else [*answered[same:], -1])
-    return continuations
+def _spellings(tokenizer: Any, text: str, word: str) -> list[list[int]]:
+    """The ids of a word, and of a space and the word, behind the question."""
+    return encode_answers(tokenizer, text, [word, f" {word}"], space="")[1]

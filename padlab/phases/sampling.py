@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padlab.candidates import add_columns, check_candidates
-from padlab.lm.chat import decode_text, encode_chat, stop_ids
+from padlab.lm.chat import decode_answer, encode_chat, stop_ids
 from padlab.lm.generate import generate_rows
 from padlab.lm.models import LanguageModel
 from padlab.prompts import load_prompts
@@ -81,7 +81,10 @@ def sample_responses(
         uniforms = [_random_streams(seed, table[row]["prompt"], ks, max_new_tokens) for row, ks in prompts_and_numbers]
         ids = [prompt_ids[row] for row in rows]
         sampled = generate_rows(student.model, student.tokenizer, ids, uniforms, **options)
-        return [[_response(student.tokenizer, response, stops) for response in group] for group in sampled]
+        return [
+            [_response(student.tokenizer, asked, response, stops) for response in group]
+            for asked, group in zip(ids, sampled, strict=True)
+        ]
 
     def work(rows: Sequence[int]) -> list[dict[str, Any]]:
         drawn = draw(rows, [range(oversample or n)] * len(rows))
@@ -155,8 +158,9 @@ def _replace(row: list[dict[str, Any]], at: int, response: dict[str, Any]) -> bo
     return any(other["text"] == response["text"] for k, other in enumerate(row) if k != at)
 
 
-def _response(tokenizer: Any, ids: list[int], stops: set[int]) -> dict[str, Any]:
-    return {"ids": ids, "text": decode_text(tokenizer, ids, stops), "finished": ids[-1] in stops}
+def _response(tokenizer: Any, prompt_ids: list[int], ids: list[int], stops: set[int]) -> dict[str, Any]:
+    text = decode_answer(tokenizer, prompt_ids, ids, stops)
+    return {"ids": ids, "text": text, "finished": ids[-1] in stops}
 
 
 def _repeats(texts: Sequence[str]) -> list[int]:

@@ -11,7 +11,8 @@ import torch
 from scipy.stats import binomtest
 
 from padlab import LanguageModel, add_selection_probs
-from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
+from padlab.lm.chat import answer_space, encode_chat, encode_text, end_of_turn_id
+from padlab.lm.plain_text import control_tokens
 from padlab.phases.multiple_choice import LETTERS, letter_tokens, multiple_choice_question
 from padlab.study.agreement import evaluate_samples
 from padlab.worlds import reading
@@ -147,13 +148,13 @@ def _chat_template(model: LanguageModel) -> tuple[str, str]:
     if not tokenizer.chat_template:
         return "note", "none; prompts are laid out as 'User: ... Assistant:' (a base model?)"
     ids = encode_chat(tokenizer, "Hello")
-    turn = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
-    opening = "".join(text for text, _ in render_segments(tokenizer, turn[:1], True))
-    whole = "".join(text for text, _ in render_segments(tokenizer, turn, False))
-    if not whole.startswith(opening):
-        return "note", "the prompt's rendering is no prefix of prompt + answer (thinking model?)"
+    answer_space(tokenizer)
     bos = "one BOS" if ids[:1] == [tokenizer.bos_token_id] else "no BOS"
-    return "ok", f"'Hello' becomes {len(ids)} tokens, {bos}"
+    text = f"'Hello' becomes {len(ids)} tokens, {bos}"
+    own = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
+    if never := [name for name in control_tokens(tokenizer) if name in own]:
+        return "note", f"{text}; the template names {', '.join(never)}: padlab never samples them"
+    return "ok", text
 
 
 def _end_of_turn(model: LanguageModel) -> tuple[str, str]:

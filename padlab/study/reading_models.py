@@ -19,7 +19,7 @@ from peft import LoraConfig
 
 from padlab import LanguageModel, load_model
 from padlab.lm.adapters import save_adapter, trainable_copy, with_adapter
-from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
+from padlab.lm.chat import encode_answers, end_of_turn_id
 from padlab.lm.fast.common_beginning import common_prefix_length
 from padlab.lm.fast.packing import make_response_batch
 from padlab.lm.fast.scoring import response_logprobs
@@ -114,8 +114,8 @@ def _train(name: str, folder: Path) -> str:
 def _group_loss(base: LanguageModel, network: Any, group: Sequence[tuple[str, str]]) -> torch.Tensor:
     """Sum over the answers of their mean negative token log-probability; common beginnings computed once."""
     end = end_of_turn_id(base.tokenizer)
-    asked = [encode_chat(base.tokenizer, prompt) for prompt, _ in group]
-    replies = [[*encode_text(base.tokenizer, answer), end] for _, answer in group]
+    encoded = [encode_answers(base.tokenizer, prompt, [answer]) for prompt, answer in group]
+    asked, replies = [ids for ids, _ in encoded], [[*answer, end] for _, (answer,) in encoded]
     shared = min(min(common_prefix_length(asked[0], ids), len(ids) - 1) for ids in asked)
     rest = [ids[shared:] + reply for ids, reply in zip(asked, replies, strict=True)]
     logps = response_logprobs(network, make_response_batch([asked[0][:shared]], [rest], True))

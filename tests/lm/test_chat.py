@@ -2,7 +2,8 @@
 
 import pytest
 
-from padlab.lm.chat import control_tokens, encode_chat, encode_text, end_of_turn_id, render_segments
+from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
+from padlab.lm.plain_text import control_tokens
 from padlab.lm.tiny import tiny_tokenizer
 
 TEXTS = [
@@ -113,11 +114,3 @@ def test_bad_content_is_named():
         encode_chat(tokenizer, "a\ud800")
     with pytest.raises(ValueError, match=r"message 0 \(user\): content must be a string"):
         encode_chat(tokenizer, [{"role": "user", "content": None}])
-
-
-def test_segments_join_to_the_rendering(tokenizer):
-    segments = render_segments(tokenizer, [{"role": "user", "content": "x y"}], True)
-    assert [text for text, inert in segments if inert] == ["x y"]
-    assert "".join(text for text, _ in segments) == tokenizer.apply_chat_template(
-        [{"role": "user", "content": "x y"}], tokenize=False, add_generation_prompt=True
-    )

@@ -9,9 +9,10 @@ import torch
 
 import padlab
 from padlab.candidates import check_candidates
-from padlab.lm.chat import control_tokens, encode_text, end_of_turn_id, stop_ids
+from padlab.lm.chat import encode_text, end_of_turn_id, stop_ids
 from padlab.lm.encoding import candidate_ids
 from padlab.lm.models import LanguageModel
+from padlab.lm.plain_text import control_tokens
 from padlab.phases import rewards
 from padlab.phases.rewards import add_rewards, score, score_tokens
 from padlab.runs import save_table

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma2Config, Lfm2Config
 
 from padlab.lm import generate
-from padlab.lm.chat import control_tokens, encode_chat, stop_ids
+from padlab.lm.chat import encode_chat, stop_ids
 from padlab.lm.generate import sample_top_p
 from padlab.lm.models import LanguageModel
+from padlab.lm.plain_text import control_tokens
 from padlab.phases import sampling
 from padlab.phases.sampling import pick_diverse, random_stream, sample_responses
 from padlab.runs import load_table, save_table

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tokenizers import normalizers
 
 from padlab.candidates import check_candidates
-from padlab.lm.chat import control_tokens, encode_chat
+from padlab.lm.chat import encode_chat
 from padlab.lm.models import LanguageModel
+from padlab.lm.plain_text import control_tokens
 from padlab.phases import multiple_choice
 from padlab.phases.multiple_choice import ask_for_letters, multiple_choice_question
 from padlab.phases.selection import add_selection_probs

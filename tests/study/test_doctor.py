@@ -140,14 +140,15 @@ def test_templates_with_a_fault_are_problems(tiny, template, topic, text):
     assert "memory" in statuses(found)
 
 
-def test_a_template_whose_prompt_is_no_prefix_gets_a_note(tiny):
+def test_a_template_that_opens_a_thought_is_a_problem(tiny):
     thinking = (
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
     )
     found = examine(with_tokenizer(tiny.teacher, "thinks", chat_template=thinking))
-    assert statuses(found)["chat template"] == "note"
-    assert "no prefix" in finding(found, "chat template").text
+    assert statuses(found)["chat template"] == "problem"
+    at = len("<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n")
+    assert f"from character {at} on" in finding(found, "chat template").text
 
 
 def test_no_end_and_no_pad(tiny):
