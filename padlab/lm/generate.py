@@ -17,15 +17,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from padlab.lm.chat import stop_ids
-from padlab.lm.fast.common_beginning import shared_beginning
-from padlab.lm.fast.kv_cache import PreallocatedLayer, preallocated_cache
+from padlab.lm.fast.prefill import Recompute, keeps_the_past, next_logits, prefill
 from padlab.lm.fast.scoring import NOT_FINITE, evaluation_mode
 from padlab.lm.plain_text import control_tokens
+from padlab.lm.probe import check_language_model
 
 COMPACT_BELOW = 7 / 8  # finished rows leave the batch when at most this share is unfinished (the cache is copied then)
 TOP_TOKENS = 512  # the nucleus is looked for among so many tokens before the whole vocabulary is sorted
-MAX_PADDING = 0.1  # prompts are prefilled in groups of similar length, with so much padding per token at most ...
-SMALL_GROUP = 256  # ... except in groups of fewer tokens, which grow by as much padding: small batches are slow
 
 
 @dataclass
@@ -77,15 +75,21 @@ def generate_rows(
         FloatingPointError: the model gave NaN or infinite logits.
     """
     by_length = sorted(range(len(prompt_ids)), key=lambda k: len(prompt_ids[k]))
-    counts = [len(uniforms[k]) for k in by_length]
+    check_language_model(model)
     with evaluation_mode(model):
-        cache, mask, logits = prefill(model, [prompt_ids[k] for k in by_length], max_new_tokens)
-        prompt_of_row = torch.repeat_interleave(torch.tensor(counts)).to(logits.device)
-        cache.reorder_cache(prompt_of_row)
-        draws = torch.from_numpy(np.concatenate([uniforms[k] for k in by_length])).to(logits.device)
-        settings = {"temperature": temperature, "top_p": top_p}
-        drawn = iter(_decode(model, tokenizer, cache, mask[prompt_of_row], logits[prompt_of_row], draws, **settings))
-    responses = {k: [next(drawn) for _ in range(count)] for k, count in zip(by_length, counts, strict=True)}
+        cached = keeps_the_past(model)
+        groups = [by_length] if cached else [[k] for k in by_length]  # without a cache prompts are not padded
+        drawn = []
+        for group in groups:
+            start = prefill if cached else Recompute.prefill
+            cache, mask, logits = start(model, [prompt_ids[k] for k in group], max_new_tokens)
+            prompt_of_row = torch.repeat_interleave(torch.tensor([len(uniforms[k]) for k in group])).to(logits.device)
+            cache.reorder_cache(prompt_of_row)
+            draws = torch.from_numpy(np.concatenate([uniforms[k] for k in group])).to(logits.device)
+            settings = {"temperature": temperature, "top_p": top_p}
+            drawn += _decode(model, tokenizer, cache, mask[prompt_of_row], logits[prompt_of_row], draws, **settings)
+    rows = iter(drawn)
+    responses = {k: [next(rows) for _ in uniforms[k]] for k in by_length}
     return [responses[k] for k in range(len(prompt_ids))]
 
 
@@ -100,7 +104,8 @@ def _decode(
     top_p: float,
 ) -> list[list[int]]:
     """Token by token until every row has drawn a stop id, or all steps are done."""
-    stops = torch.tensor(sorted(stop_ids(model, tokenizer)), device=logits.device)
+    known = (i for i in stop_ids(model, tokenizer) if i < logits.shape[-1])  # a configuration may name others
+    stops = torch.tensor(sorted(known), device=logits.device)
     forbidden = _forbidden_ids(tokenizer, logits.shape[-1], stops.tolist())
     drawn: list[list[int]] = [[] for _ in draws]
     index = torch.arange(len(draws), device=logits.device)
@@ -124,17 +129,8 @@ def _decode(
             cache.reorder_cache(kept)
             rows, tokens = rows.select(kept), tokens[kept]
         rows.attention_mask = pad(rows.attention_mask, (0, 1), value=1)
-        logits = _next_logits(model, tokens, rows.attention_mask, cache)
+        logits = next_logits(model, tokens, rows.attention_mask, cache)
     return drawn
-
-
-def _next_logits(model: Any, tokens: Tensor, mask: Tensor, cache: Any) -> Float[Tensor, "rows vocabulary"]:
-    """Logits after one more token per row."""
-    positions = mask.sum(1, keepdim=True) - 1
-    output = model(
-        input_ids=tokens[:, None], attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-    )
-    return output.logits[:, -1].float()
 
 
 def _forbidden_ids(tokenizer: Any, vocabulary: int, stops: Sequence[int]) -> Int[Tensor, " ids"]:
@@ -181,59 +177,3 @@ def _inverse_cdf(weights: Float[Tensor, "rows tokens"], uniform: Tensor) -> Int[
     cumulative = weights.double().cumsum(-1)
     tokens = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).squeeze(-1)
     return tokens.clamp(max=weights.shape[-1] - 1)
-
-
-def prefill(model: Any, prompt_ids: Sequence[Sequence[int]], new_tokens: int) -> tuple[Any, Tensor, Tensor]:
-    """Prompts, shortest first, through the model: (cache, attention mask, logits of the next token)."""
-    longest = len(prompt_ids[-1])
-    cache = preallocated_cache(model.config, longest + new_tokens)
-    can_append = bool(cache.layers) and all(isinstance(layer, PreallocatedLayer) for layer in cache.layers)
-    if not can_append:
-        return cache, *_prefill_left_padded(model, prompt_ids, cache)
-    beginning = preallocated_cache(model.config, longest)  # the common beginning, e.g. a system prompt, once for all
-    shared = shared_beginning(prompt_ids, len(prompt_ids[0]) - 1)  # the first is the shortest
-    if shared:
-        _prefill_left_padded(model, [prompt_ids[0][:shared]], beginning)
-    masks, logits = [], []
-    for group in group_by_length([ids[shared:] for ids in prompt_ids]):
-        group_cache = preallocated_cache(model.config, longest + new_tokens)
-        for layer, first in zip(group_cache.layers, beginning.layers if shared else [], strict=False):
-            layer.update(*(states.expand(len(group), -1, -1, -1) for states in (first.keys, first.values)))
-        mask, last_logits = _prefill_left_padded(model, group, group_cache, shared)
-        masks.append(pad(mask, (longest - mask.shape[1], 0)))
-        logits.append(last_logits)
-        for layer, group_layer in zip(cache.layers, group_cache.layers, strict=True):
-            layer.append_rows(group_layer)
-    return cache, torch.cat(masks), torch.cat(logits)
-
-
-def group_by_length(prompt_ids: Sequence[Sequence[int]]) -> list[list[Sequence[int]]]:
-    """Prompts, shortest first, in groups that need little padding.
-
-    >>> [len(group) for group in group_by_length([[1] * 50] * 8 + [[1] * 200] * 2 + [[1] * 2000])]
-    [8, 2, 1]
-    """
-    groups: list[list[Sequence[int]]] = [[]]
-    for ids in prompt_ids:
-        tokens = sum(map(len, groups[-1]))
-        padding = len(ids) * len(groups[-1]) - tokens
-        if padding > SMALL_GROUP or (tokens >= SMALL_GROUP and padding > MAX_PADDING * (tokens + len(ids))):
-            groups.append([])
-        groups[-1].append(ids)
-    return groups
-
-
-def _prefill_left_padded(
-    model: Any, prompt_ids: Sequence[Sequence[int]], cache: Any, before: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Prompts as one batch into the cache, behind what it holds: (attention mask, logits of the next token)."""
-    length = max(map(len, prompt_ids))
-    input_ids = torch.tensor([[0] * (length - len(ids)) + list(ids) for ids in prompt_ids], device=model.device)
-    held = [1] * before
-    mask = torch.tensor([held + [0] * (length - len(ids)) + [1] * len(ids) for ids in prompt_ids], device=model.device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, before:]
-    output = model(
-        input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-        logits_to_keep=1,
-    )  # fmt: skip
-    return mask, output.logits[:, -1].float()

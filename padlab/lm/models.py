@@ -55,7 +55,8 @@ class LanguageModel:
     @property
     def max_length(self) -> int:
         """The context length in tokens; 2^30 where the config does not say."""
-        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
+        length = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 0
+        return int(length) if length > 0 else 1 << 30
 
     def shares_vocabulary(self, other: LanguageModel) -> bool:
         """Whether tokens of both can be compared one by one: one tokenizer, output heads of one size."""

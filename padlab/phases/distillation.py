@@ -11,6 +11,7 @@ from transformers import PrinterCallback
 from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
+from padlab.lm.probe import check_language_model
 from padlab.runs import fingerprint, stage_folder
 from padlab.training.callbacks import CallOnLog, MarkComplete, Progress, last_complete
 from padlab.training.config import PADConfig
@@ -65,6 +66,7 @@ def distill(
     """
     settings = {"loss": "ppd", "alpha": 0.0, "beta": 10.0, "peft_config": "auto", **student.training, **settings}
     peft_config = settings.pop("peft_config")
+    check_language_model(student.model)
     candidates = check_candidates(candidates)
     recorded = {**settings, **_inputs(student, candidates, peft_config, teacher)}
     if folder is not None:

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
-from padlab.lm.adapters import trainable_copy
+from padlab.lm.adapters import trainable_copy, without_dropout
 from padlab.lm.fast.scoring import can_pack, response_logprobs
 from padlab.lm.fast.token_kl import token_kl
 from padlab.lm.loading import load_model
 from padlab.lm.logprobs import mean_over_tokens
 from padlab.lm.models import LanguageModel
+from padlab.lm.probe import check_language_model
 from padlab.rankings.diagnostics import loss_diagnostics
 from padlab.training.callbacks import WarnFalling
 from padlab.training.collator import collate, to_grid, training_examples
@@ -58,6 +59,7 @@ class PADTrainer(Trainer):
         network = self._student.model
         if peft_config is not None:
             network = trainable_copy(network, peft_config, args.seed)
+        check_language_model(network)
         _train_in_float32(network)
         self._teacher = None
         if args.token_kd or args.loss == "token_kd":
@@ -78,10 +80,12 @@ class PADTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Sum of the prompts' losses over the number of prompts in the optimizer batch."""
+        training = model.training
+        without_dropout(model)
         with self.accelerator.autocast():
             scored = self._score(self.accelerator.unwrap_model(model), inputs)
         losses = prompt_losses(scored, self.args)
-        self._record_metrics(losses, scored, training=model.training)
+        self._record_metrics(losses, scored, training)
         total = losses.sum() / (num_items_in_batch or len(losses))
         return (total, {"scores": student_scores(scored, self.args)}) if return_outputs else total
 

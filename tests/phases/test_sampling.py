@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma2Config, Lfm2Config
 
-from padlab.lm import generate
 from padlab.lm.chat import encode_chat, stop_ids
+from padlab.lm.fast import prefill
 from padlab.lm.generate import sample_top_p
 from padlab.lm.models import LanguageModel
 from padlab.lm.plain_text import control_tokens
@@ -122,9 +122,9 @@ def test_logits_that_are_not_finite_are_refused(tiny):
 def test_prefilling_in_groups_of_like_length_changes_nothing(tiny, monkeypatch):
     prompts = ["Name a colour.", "Why? " * 40, "Hi", "Tell me a story about a bird. " * 12, "Count to three."]
     together = sample_responses(tiny.student, prompts, n=2, max_new_tokens=6)["response_ids"]
-    monkeypatch.setattr(generate, "SMALL_GROUP", 1)
+    monkeypatch.setattr(prefill, "SMALL_GROUP", 1)
     lengths = sorted((encode_chat(tiny.student.tokenizer, text) for text in prompts), key=len)
-    assert len(generate.group_by_length(lengths)) > 2
+    assert len(prefill.group_by_length(lengths)) > 2
     assert sample_responses(tiny.student, prompts, n=2, max_new_tokens=6)["response_ids"] == together
 
 
@@ -498,12 +498,12 @@ def test_a_common_beginning_is_computed_once_and_changes_no_logits(tiny, monkeyp
     for model in tiny:
         network = model.model
         with mock.patch.object(network, "forward", wraps=network.forward) as forward:
-            found = generate.prefill(network, prompts, 4)
+            found = prefill.prefill(network, prompts, 4)
         assert sum(call.kwargs["input_ids"].numel() for call in forward.call_args_list) <= 30 + 4 * 40
         with torch.no_grad():
             alone = [network(torch.tensor([ids])).logits[0, -1] for ids in prompts]
         assert torch.allclose(found[2], torch.stack(alone), atol=1e-4)
         assert found[1].sum(1).tolist() == [len(ids) for ids in prompts]
-        monkeypatch.setattr(generate, "shared_beginning", lambda prompts, limit: 0)
-        assert torch.allclose(generate.prefill(network, prompts, 4)[2], found[2], atol=1e-4)
+        monkeypatch.setattr(prefill, "shared_beginning", lambda prompts, limit: 0)
+        assert torch.allclose(prefill.prefill(network, prompts, 4)[2], found[2], atol=1e-4)
         monkeypatch.undo()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 MIN_SHARED = 8  # tokens that the rows must have in common, or the second pass through the network costs more
+
+_plain: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # model -> whether every block keeps plain keys and values
 
 
 def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
@@ -29,11 +33,25 @@ def shared_beginning(rows: Sequence[Sequence[int]], limit: int) -> int:
     return shared if shared >= MIN_SHARED else 0
 
 
+def only_attention(model: Any) -> bool:
+    """Whether all blocks keep keys and values: no state-space, convolution or linear attention blocks."""
+    return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config.get_text_config()).layers)
+
+
 def can_share(model: Any) -> bool:
     """Whether every block keeps plain keys and values, and they may be kept (not under gradient checkpointing)."""
-    layers = DynamicCache(config=model.config.get_text_config()).layers
-    checkpointing = model.training and any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
-    return all(type(layer) is DynamicLayer for layer in layers) and not checkpointing
+    if model not in _plain:
+        layers = DynamicCache(config=model.config.get_text_config()).layers
+        _plain[model] = all(type(layer) is DynamicLayer for layer in layers) and _fills_the_cache(model)
+    checkpointing = any(getattr(m, "gradient_checkpointing", False) and m.training for m in model.modules())
+    return _plain[model] and not checkpointing
+
+
+@torch.no_grad()
+def _fills_the_cache(model: Any) -> bool:
+    cache = DynamicCache(config=model.config.get_text_config())
+    model(input_ids=torch.tensor([[0, 0]], device=model.device), past_key_values=cache, use_cache=True)
+    return all(layer.is_initialized and layer.get_seq_length() == 2 for layer in cache.layers)
 
 
 def run_behind(network: Callable[..., Any], config: Any, inputs: dict[str, Any], shared: int) -> Any:
