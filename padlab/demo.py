@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from padlab.bundled import bundled
+from padlab.runs import as_folder
 
 NOTEBOOK = "00_quickstart.ipynb"
 CELL_TIMEOUT = 1800  # seconds
@@ -57,7 +58,7 @@ def run_demo(out: str | Path = "demo-out", preset: str | None = None, name: str 
         from nbclient.exceptions import CellExecutionError
     except ImportError:
         raise RuntimeError("the demo needs the `lab` extra: pip install 'padlab[lab]'") from None
-    source, executed = notebook_folder() / name, Path(out) / name
+    source, executed = notebook_folder() / name, as_folder(out) / name
     if not source.is_file():
         known = ", ".join(sorted(path.name for path in source.parent.glob("*.ipynb")))
         raise ValueError(f"there is no notebook {name!r}; there are: {known}")

@@ -93,7 +93,7 @@ def cached_rows(
 
     def path_of(row: int) -> Path:
         name = hashlib.sha256(json.dumps([CACHE_FORMAT, key(row)], sort_keys=True).encode()).hexdigest()
-        return Path(folder) / name[:2] / f"{name[2:]}.json"
+        return as_folder(folder) / name[:2] / f"{name[2:]}.json"
 
     def work_or_read(piece: Sequence[int]) -> Rows:
         rows = {row: _read_cached(path_of(row)) for row in piece}
@@ -104,6 +104,11 @@ def cached_rows(
         return [rows[row] for row in piece]
 
     return work_or_read
+
+
+def as_folder(folder: str | Path) -> Path:
+    """One spelling of a path: absolute, with the home folder in the place of "~"."""
+    return Path(folder).expanduser().resolve()
 
 
 def fingerprint(*parts: Any) -> str:
@@ -129,9 +134,10 @@ def stage_folder(folder: str | Path | None, stage: str, settings: Mapping[str, A
         with tempfile.TemporaryDirectory(prefix="padlab-") as scratch:
             yield Path(scratch)
         return
-    with lock(Path(folder)):
-        record_stage(Path(folder), stage, settings)
-        yield Path(folder) / stage
+    folder = as_folder(folder)
+    with lock(folder):
+        record_stage(folder, stage, settings)
+        yield folder / stage
 
 
 def record_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
@@ -159,7 +165,7 @@ def record_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of a run folder; a fresh one where there is none yet."""
-    path = Path(folder) / "manifest.json"
+    path = as_folder(folder) / "manifest.json"
     if path.exists():
         try:
             return json.loads(path.read_text(encoding="utf-8"))
@@ -177,14 +183,14 @@ def versions() -> dict[str, str]:
 
 def save_table(table: Dataset, path: str | Path) -> None:
     """A table as JSONL, atomically; the same table always gives the same bytes."""
-    write_jsonl(Path(path), table)
+    write_jsonl(as_folder(path), table)
 
 
 def load_table(path: str | Path) -> Dataset:
     """A table written by `save_table`."""
     from datasets import Dataset
 
-    path = Path(path)
+    path = as_folder(path)
     if not path.exists():
         raise ValueError(f"{path} is not there: run the stage that makes it first (padlab sample, then padlab score)")
     return Dataset.from_list(_read_shard(path))

@@ -51,6 +51,7 @@ def with_adapter(model: Any, folder: Any) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
+    folder = Path(folder).expanduser()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         warnings.filterwarnings("error", message=".*missing adapter keys.*")
@@ -76,6 +77,7 @@ def save_adapter(network: Any, base_name: str, folder: str | Path, dtype: torch.
     """
     from safetensors.torch import load_file, save_file
 
+    folder = Path(folder).expanduser()
     for config in network.peft_config.values():
         config.base_model_name_or_path = base_name  # not this machine's path
     network.save_pretrained(folder, save_embedding_layers=False)

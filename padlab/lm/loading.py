@@ -64,11 +64,13 @@ def load_model(
         model, tokenizer = load_gguf(path, dtype)
         name = path.stem
     elif path.is_dir():
-        model, tokenizer = _load(path, dtype, options)
+        model, tokenizer = _load(path.resolve(), dtype, options)
+        name = path.resolve().name
     else:
         where, _, revision = spec.partition("@")
         model, tokenizer = _load(where, dtype, {**options, **({"revision": revision} if revision else {})})
-    return LanguageModel(model.to(device).eval(), tokenizer, name, spec)
+    source = path.name if path.exists() else spec  # not how the path was written; the weights' hash says what it held
+    return LanguageModel(model.to(device).eval(), tokenizer, name, source)
 
 
 def load_pair(preset: str = "reading", *, dtype: str | None = None, device: str | None = None) -> Pair:

@@ -14,10 +14,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from padlab.lm.weights import adapter_settings, hash_of_weights, state_of
+
 Question = Callable[[str, Sequence[str]], str]  # (prompt, options) -> text of a selection question
 
 _tokenizer_hashes: WeakKeyDictionary[Any, tuple[int, str]] = WeakKeyDictionary()  # tokenizer -> (size, hash)
 _hashes: WeakKeyDictionary[Any, tuple[Any, str]] = WeakKeyDictionary()  # model -> (state of its weights, their hash)
+NOT_DECIDING = ("transformers_version", "torch_dtype", "dtype", "use_cache", "architectures", "name_or_path")
 
 
 @dataclass(frozen=True)
@@ -77,23 +80,28 @@ class LanguageModel:
         return hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()[:16]
 
     def weights_hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of the weights (name, shape, first and last values, sum of every tensor).
-
-        Computed once and kept until a weight changes.
-        """
+        """16 hex digits that change with any weight, or with a setting of an adapter; kept until a weight changes."""
         weights = self.model.state_dict()
-        state = [_state_of(value) for value in weights.values()]
+        state = [state_of(value) for value in weights.values()]
         known = _hashes.get(self.model)
         if known is None or known[0] != state:
-            known = _hashes[self.model] = (state, _hash_of(weights, _adapter_scales(self.model)))
+            known = _hashes[self.model] = (state, hash_of_weights(weights, adapter_settings(self.model)))
         return known[1]
+
+    def configuration_hash(self) -> str:
+        """16 hex digits of what decides numbers besides the weights: rotary base, norm epsilon, ..., EOS ids."""
+        config = self.model.config.to_dict()
+        kept = {k: v for k, v in config.items() if k not in NOT_DECIDING and not k.startswith("_")}
+        ends = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        kept |= {"generation_eos": ends, "eos_token": self.tokenizer.eos_token_id}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def judge_hash(self) -> str:
         """First 16 hex digits of the SHA-256 of the judge adapter, "none" without one."""
         if self.judge is None:
             return "none"
         own = {k: v for k, v in self.judge.state_dict().items() if "lora_" in k or "modules_to_save" in k}
-        return _hash_of(own, _adapter_scales(self.judge))
+        return hash_of_weights(own, adapter_settings(self.judge))
 
     def describe(self) -> dict[str, str]:
         """What a manifest records of this model."""
@@ -103,6 +111,7 @@ class LanguageModel:
             "weights": self.weights_hash(),
             "tokenizer": self.tokenizer_hash(),
             "template": self.template_hash(),
+            "configuration": self.configuration_hash(),
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }
 
@@ -113,6 +122,7 @@ class LanguageModel:
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors; the adapter alone for a peft model) and tokenizer to a folder."""
+        folder = Path(folder).expanduser()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -125,26 +135,3 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _adapter_scales(model: Any) -> str:
-    """Rank, alpha and rsLoRA flag of each adapter, which its tensors do not record; empty without one."""
-    configs = getattr(model, "peft_config", {})
-    return "".join(f"{n} {c.r} {c.lora_alpha} {c.use_rslora}" for n, c in configs.items() if hasattr(c, "lora_alpha"))
-
-
-def _hash_of(weights: dict[str, torch.Tensor], more: str = "") -> str:
-    digest = hashlib.sha256(more.encode())
-    for key, value in sorted(weights.items()):
-        flat = value.detach().flatten()
-        sample = [float(flat[0]), float(flat[-1]), float(flat.double().sum())] if flat.numel() else []
-        digest.update(repr((key, tuple(value.shape), sample)).encode())
-    return digest.hexdigest()[:16]
-
-
-def _state_of(weight: torch.Tensor) -> tuple[Any, ...]:
-    """Changes when a weight is replaced or written to: address, torch's write counter, shape, sum of its values.
-
-    The sum notices writes through `.data`, which torch does not count; it takes a tenth of the time of the hash.
-    """
-    return (weight.data_ptr(), weight._version, tuple(weight.shape), float(weight.detach().sum()))

@@ -18,7 +18,7 @@ from padlab.phases.distillation import distill
 from padlab.phases.rewards import add_rewards
 from padlab.phases.sampling import sample_responses
 from padlab.phases.selection import add_selection_probs
-from padlab.runs import stage_folder, write_json
+from padlab.runs import as_folder, stage_folder, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -132,4 +132,4 @@ def _number(name: str, value: Any) -> float:
 
 
 def _round_folder(folder: str | Path | None, number: int) -> Path | None:
-    return None if folder is None else Path(folder) / f"round-{number}"
+    return None if folder is None else as_folder(folder) / f"round-{number}"

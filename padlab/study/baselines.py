@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from padlab import LanguageModel, add_rewards, add_selection_probs, check_candidates, distill, sample_responses
 from padlab.phases.rounds import Evaluate
 from padlab.rankings.calibration import calibrate
+from padlab.runs import as_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -113,4 +114,4 @@ def _scored_samples(
 
 
 def _subfolder(folder: str | Path | None, name: str) -> Path | None:
-    return None if folder is None else Path(folder) / name
+    return None if folder is None else as_folder(folder) / name

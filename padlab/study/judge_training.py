@@ -22,7 +22,7 @@ from padlab.lm.adapters import save_adapter, trainable_copy
 from padlab.lm.chat import encode_chat
 from padlab.lm.fast.scoring import next_token_logprobs
 from padlab.phases.multiple_choice import letter_tokens, multiple_choice_question, truncate
-from padlab.runs import fingerprint, stage_folder
+from padlab.runs import as_folder, fingerprint, stage_folder
 from padlab.study.judge import PreferencePair, make_pairs
 from padlab.training.callbacks import MarkComplete, Progress, last_complete
 
@@ -86,7 +86,7 @@ def prepare_judge(
     Returns:
         the teacher with the judge.
     """
-    folder, training = Path(folder), {**TRAINING, **training}
+    folder, training = as_folder(folder), {**TRAINING, **training}
     table = load_prompts("train", limit=384) if prompts is None else load_prompts(prompts)
     samples = [
         sample_responses(m, table, n=2, seed=seed + 1, folder=folder / k, temperature=TEMPERATURE[k], **SAMPLING)

@@ -25,6 +25,7 @@ from padlab.lm.fast.packing import make_response_batch
 from padlab.lm.fast.scoring import response_logprobs
 from padlab.phases.multiple_choice import multiple_choice_question
 from padlab.progress import progress
+from padlab.runs import as_folder
 from padlab.worlds.reading import comparisons, corpus
 
 RANK = 8  # LoRA on all linear layers
@@ -42,7 +43,7 @@ IN_TURN = (("teacher", "judge"), ("student", "careless-teacher"))  # the judge c
 def main(folder: str) -> None:
     """Train the adapters that are not there yet, in two processes of one thread each."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        for report in pool.map(_train_in_turn, [(names, Path(folder)) for names in IN_TURN]):
+        for report in pool.map(_train_in_turn, [(names, as_folder(folder)) for names in IN_TURN]):
             print(report, flush=True)
 
 

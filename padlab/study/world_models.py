@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from padlab.lm.models import LanguageModel
 from padlab.progress import progress
+from padlab.runs import as_folder
 from padlab.worlds.toy import WORDS, WRITERS, corpus
 
 CONTROL = ["<pad>", "<user>", "<answer>", "<end>"]
@@ -83,7 +84,7 @@ def toy_model(world: str, role: str, seed: int = 0) -> LanguageModel:
 
 def main(folder: str) -> None:
     """Train all four and save them, side by side: faster than all cores on each in turn."""
-    jobs = [(role, world, Path(folder)) for role in SIZES for world in WRITERS]  # teachers take longest
+    jobs = [(role, world, as_folder(folder)) for role in SIZES for world in WRITERS]  # teachers take longest
     with ProcessPoolExecutor(len(jobs), get_context("spawn")) as pool:
         for report in pool.map(_train, jobs):
             print(report, flush=True)

@@ -528,8 +528,8 @@ def test_weights_are_hashed_once_until_they_change(tiny, monkeypatch):
     """However they change: by the optimizer, through .data, or by being replaced."""
     network = copy.deepcopy(tiny.student.model)
     model = LanguageModel(network, tiny.student.tokenizer, "x")
-    calls, whole = [], models._hash_of
-    monkeypatch.setattr(models, "_hash_of", lambda *a: calls.append(1) or whole(*a))
+    calls, whole = [], models.hash_of_weights
+    monkeypatch.setattr(models, "hash_of_weights", lambda *a: calls.append(1) or whole(*a))
     first = model.weights_hash()
     assert [model.describe()["weights"], model.weights_hash()] == [first, first]
     assert len(calls) == 1
