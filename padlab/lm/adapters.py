@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from padlab.lm.adapter_base import check_base, save_base
+from padlab.lm.probe import ordinary_ids
+
 
 def trainable_copy(model: Any, peft_config: Any, seed: int = 0) -> Any:
     """A copy of a model, ready for training.
@@ -26,7 +29,7 @@ def trainable_copy(model: Any, peft_config: Any, seed: int = 0) -> Any:
 
     if peft_config is None:
         full = copy.deepcopy(model)
-        full = full.merge_and_unload() if isinstance(full, PeftModel) else full
+        full = _merged(full) if isinstance(full, PeftModel) else full
         return full.requires_grad_(True)
     if isinstance(model, PeftModel):
         return _continue(model)
@@ -48,21 +51,30 @@ def with_adapter(model: Any, folder: Any) -> Any:
     Raises:
         ValueError: the adapter was made for another model.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
-    folder = Path(folder).expanduser()
+    folder, base = Path(folder).expanduser(), _without_adapter(model)
+    if PeftConfig.from_pretrained(str(folder)).is_prompt_learning:
+        raise ValueError(
+            f"the adapter in {folder} puts virtual tokens before the prompt, which padlab does not support"
+        )
+    check_base(base, folder)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         warnings.filterwarnings("error", message=".*missing adapter keys.*")
         try:
-            adapted = PeftModel.from_pretrained(_without_adapter(model), str(folder)).eval()
+            adapted = PeftModel.from_pretrained(base, str(folder)).eval()
         except (UserWarning, RuntimeError) as error:
             raise ValueError(f"the adapter in {folder} was made for another model: {str(error)[:200]}") from error
-    with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as file:
-        saved, taken = len(file.keys()), len(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    if saved != taken:  # blocks that this model does not have
-        raise ValueError(f"the adapter in {folder} was made for another model: {taken} of its {saved} tensors fit")
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        saved = set(file.keys())
+    unknown = saved - set(get_peft_model_state_dict(adapted, save_embedding_layers=True))
+    if unknown:  # e.g. blocks that this model does not have
+        raise ValueError(
+            f"the adapter in {folder} was made for another model: {len(unknown)} of {len(saved)} tensors "
+            f"have no place in it ({min(unknown)}, ...)"
+        )
     return adapted
 
 
@@ -81,6 +93,7 @@ def save_adapter(network: Any, base_name: str, folder: str | Path, dtype: torch.
     for config in network.peft_config.values():
         config.base_model_name_or_path = base_name  # not this machine's path
     network.save_pretrained(folder, save_embedding_layers=False)
+    save_base(network, folder)
     (Path(folder) / "README.md").unlink(missing_ok=True)  # peft's empty form
     if dtype is not None:
         path = Path(folder) / "adapter_model.safetensors"
@@ -110,11 +123,41 @@ def _without_adapter(model: Any) -> Any:
 
 
 def _continue(model: Any) -> Any:
-    adapter = [name for name, _ in model.named_parameters() if "lora_" in name or "modules_to_save" in name]
-    fresh = _sharing_copy(model, adapter)
+    """A copy whose adapters are its own, and are trained; of whatever kind they are."""
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    active = model.active_adapters if isinstance(model.active_adapters, list) else [model.active_adapter]
+    for name in active:
+        model.set_adapter(name)  # peft makes an active adapter trainable
+    adapter = [name for name, p in model.named_parameters() if p.requires_grad]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(before[name])
+    if not adapter:
+        kind = type(model.peft_config[active[0]]).__name__
+        raise ValueError(f"this student's adapter ({kind}) cannot be trained further; merge it with peft_config=None")
+    fresh = _sharing_copy(model, set(adapter))
     for name, parameter in fresh.named_parameters():
         parameter.requires_grad_(name in adapter)
     return fresh
+
+
+@torch.no_grad()
+def _merged(model: Any) -> Any:
+    """The model with its adapter added to its weights, if that gives the same logits."""
+    ids = torch.tensor([ordinary_ids(model, *range(8))], device=model.device)
+    before = model.eval()(input_ids=ids, use_cache=False).logits.float()
+    kind = type(next(iter(model.peft_config.values()))).__name__
+    advice = "train the adapter further instead (peft_config='auto')"
+    try:
+        merged = model.merge_and_unload()
+    except (AttributeError, NotImplementedError, ValueError) as error:
+        raise ValueError(f"this student's adapter ({kind}) cannot be merged: {error}; {advice}") from error
+    after = merged(input_ids=ids, use_cache=False).logits.float()
+    if (before - after).abs().max() > (1e-3 if model.dtype == torch.float32 else 0.3) * before.std():
+        raise ValueError(
+            f"merging this student's adapter ({kind}) changes the model, e.g. because it adapts embeddings that the "
+            f"output head shares; {advice}"
+        )
+    return merged
 
 
 def _sharing_copy(model: Any, own: Any) -> Any:

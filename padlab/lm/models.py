@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from padlab.lm.adapter_base import ADAPTER
+from padlab.lm.adapters import save_adapter
 from padlab.lm.weights import adapter_settings, hash_of_weights, state_of
 
 Question = Callable[[str, Sequence[str]], str]  # (prompt, options) -> text of a selection question
@@ -100,7 +102,7 @@ class LanguageModel:
         """First 16 hex digits of the SHA-256 of the judge adapter, "none" without one."""
         if self.judge is None:
             return "none"
-        own = {k: v for k, v in self.judge.state_dict().items() if "lora_" in k or "modules_to_save" in k}
+        own = {k: v for k, v in self.judge.state_dict().items() if ADAPTER.search(k)}
         return hash_of_weights(own, adapter_settings(self.judge))
 
     def describe(self) -> dict[str, str]:
@@ -123,7 +125,11 @@ class LanguageModel:
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors; the adapter alone for a peft model) and tokenizer to a folder."""
         folder = Path(folder).expanduser()
-        self.model.save_pretrained(folder)
+        if hasattr(self.model, "peft_config"):
+            base = next(iter(self.model.peft_config.values())).base_model_name_or_path or ""
+            save_adapter(self.model, str(Path(base).resolve()) if base and Path(base).exists() else base, folder)
+        else:
+            self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
