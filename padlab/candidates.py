@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 PER_RESPONSE = ("response_ids", "finished", "teacher_reward", "student_reward", "selection_prob", "token_logps")
+OF_RESPONSES = (  # columns that speak of a row's responses, and of no others
+    *PER_RESPONSE, "responses", "response_tokenizer", "duplicates", "option_mass", "none_mass", "position_bias",
+    "order_consistency", "confident", "selection_votes",
+)  # fmt: skip
 NUMBERS = ("teacher_reward", "student_reward", "selection_prob")
 
 
@@ -113,10 +117,12 @@ def as_dataset(table: Any) -> Dataset:
 
     rows = rows_of(table)
     if isinstance(rows, Dataset):
-        return rows
+        return rows if rows.format["type"] is None else rows.with_format(None)  # plain Python values
     rows = list(rows)
     if not all(isinstance(entry, Mapping) for entry in rows):
         raise ValueError("expected a datasets.Dataset or a list of rows, each a dict")
+    names = dict.fromkeys(name for entry in rows for name in entry)
+    rows = [{name: entry.get(name) for name in names} for entry in rows]  # from_list knows the first row's names only
     try:
         return Dataset.from_list(rows)
     except (ValueError, TypeError) as error:  # Arrow's errors and lone surrogates: find the row that is to blame
@@ -136,9 +142,11 @@ def rows_of(source: Any) -> Iterable[Any]:
     """
     from datasets import Dataset, DatasetDict, IterableDataset
 
+    if hasattr(source, "to_dict") and hasattr(source, "iloc"):
+        raise ValueError("this is a pandas DataFrame; write datasets.Dataset.from_pandas(frame)")
     if isinstance(source, DatasetDict):
         raise ValueError(f"this is a DatasetDict; choose one split: {', '.join(map(str, source))}")
-    if not isinstance(source, Dataset | IterableDataset | Sequence):
+    if not isinstance(source, Dataset | IterableDataset | Sequence) or isinstance(source, str | bytes):
         raise ValueError(f"expected a datasets.Dataset or a list of rows, got a {type(source).__name__}")
     return source
 
@@ -147,24 +155,38 @@ def single_turn_text(value: Any, role: str, where: str) -> str:
     r"""A text as it is; of a conversation the one message of that role, a user's with the system message in front.
 
     Args:
-        value: str, or a list of {"role", "content"}; messages of other roles are ignored.
+        value: str, or a list of {"role", "content"}. System and developer messages go in front of the user's; the
+            assistant's answer to it, or the question before an answer, is left out.
         role: "user" or "assistant".
         where: names the row in errors.
 
     Raises:
-        ValueError: no such message or several, or content that is not text.
+        ValueError: no such message or several, another one that would be lost, or content that is not text.
 
     >>> single_turn_text([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "user", "")
     'Be brief.\n\nHi'
     """
     if isinstance(value, str):
         return value
-    if not isinstance(value, Sequence) or not all(isinstance(m, Mapping) and m.get("role") for m in value):
+    if not isinstance(value, Sequence) or not all(isinstance(m, Mapping) for m in value):
         raise ValueError(f"{where}: expected text or a list of messages, found {type(value).__name__}; drop the row")
-    if (count := sum(m["role"] == role for m in value)) != 1:
-        raise ValueError(f"{where}: expected one {role} message (a single turn), found {count}; drop the row")
-    roles = ("system", "user") if role == "user" else (role,)
-    texts = [m.get("content") for m in value if m["role"] in roles]
+    if not all(m.get("role") for m in value):
+        keys = sorted({key for m in value for key in m})
+        raise ValueError(f"{where}: messages need the keys role and content, found {', '.join(keys)}; rename them")
+    roles = [m["role"] for m in value]
+    if (count := roles.count(role)) != 1:
+        raise ValueError(f"{where}: expected one {role} message, found {count} {role} turns; drop the row")
+    before, after = roles[: roles.index(role)], roles[roles.index(role) + 1 :]
+    instructions, answers = ("system", "developer"), ("assistant",)
+    allowed = (instructions, answers) if role == "user" else ((*instructions, "user"), ())
+    for side, found, known in zip(("before", "after"), (before, after), allowed, strict=True):
+        if others := [r for r in found if r not in known]:
+            raise ValueError(
+                f"{where}: a message of role {others[0]!r} {side} the {role}'s would be lost; drop the row, or write "
+                "the conversation as one text"
+            )
+    kept = [m for m in value if m["role"] == role or (role == "user" and m["role"] in instructions)]
+    texts = [m.get("content") for m in kept]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{where}: message content must be text (no images, no tool calls); drop the row")
     return "\n\n".join(texts)
@@ -185,23 +207,27 @@ def _missing_message(missing: list[str], present: list[str]) -> str:
 
 def _check_row(row: int, entry: Mapping[str, Any], needs: Sequence[str]) -> None:
     responses = entry["responses"]
-    if not isinstance(entry["prompt"], str) or not entry["prompt"].strip():
+    if not isinstance(entry["prompt"], str) and entry["prompt"] is not None:
+        kind = type(entry["prompt"]).__name__
+        raise ValueError(f"row {row}: the prompt must be one text, got a {kind}; padlab.load_prompts reads messages")
+    if not (entry["prompt"] or "").strip():
         raise ValueError(f"row {row}: the prompt is empty; drop the row or give it a text")
     if not isinstance(responses, Sequence) or isinstance(responses, str) or not responses:
         raise ValueError(f"row {row}: `responses` must be a list of at least one string")
     for column in needs:
         if entry[column] is None:
             raise ValueError(f"row {row}: {column} is not there; score that row again or drop it")
-    for column in PER_RESPONSE:
+    named = [c for c in needs if c not in ("prompt", "responses") and isinstance(entry[c], Sequence)]
+    for column in dict.fromkeys([*PER_RESPONSE, *named]):
         if entry.get(column) is not None and len(entry[column]) != len(responses):
             raise ValueError(f"row {row}: {column} has {len(entry[column])} entries for {len(responses)} responses")
     sampled = entry.get("response_ids") or [[]] * len(responses)
     for k, (text, ids) in enumerate(zip(responses, sampled, strict=True)):
         if not isinstance(text, str) or not (text.strip() or ids):
             raise ValueError(f"row {row}, response {k}: empty response; drop it or sample again")
-    for column in NUMBERS:
+    for column in dict.fromkeys([*NUMBERS, *named]):
         for k, value in enumerate(entry.get(column) or []):
-            if value is None or not math.isfinite(value):
+            if not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"row {row}, response {k}: {column} is {value}; score that response again or drop it")
     probabilities = entry.get("selection_prob")
     if probabilities and (min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-4):

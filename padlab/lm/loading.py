@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -22,6 +19,7 @@ from padlab.lm.models import LanguageModel
 from padlab.lm.presets import Preset, get_preset
 from padlab.lm.pruning import prune_depth
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
+from padlab.progress import no_transformers_bars
 from padlab.worlds import toy
 
 
@@ -155,19 +153,7 @@ def _tiny(role: str, blocks: int, seed: int) -> LanguageModel:
     return LanguageModel(tiny_model(tokenizer, blocks, seed), tokenizer, f"tiny {role}", "tiny")
 
 
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """No progress bars while weights load: they would fill notebooks."""
-    enabled = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            transformers.utils.logging.enable_progress_bar()
-
-
-@_no_progress_bars()
+@no_transformers_bars()
 def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder or the Hub, with errors that say what to do."""
     options = {"trust_remote_code": False, "use_safetensors": True, **options}

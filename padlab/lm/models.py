@@ -17,6 +17,7 @@ import torch
 from padlab.lm.adapter_base import ADAPTER
 from padlab.lm.adapters import save_adapter
 from padlab.lm.weights import adapter_settings, hash_of_weights, state_of
+from padlab.progress import no_transformers_bars
 
 Question = Callable[[str, Sequence[str]], str]  # (prompt, options) -> text of a selection question
 
@@ -122,6 +123,7 @@ class LanguageModel:
         source = "; ".join(filter(None, (self.source, note)))
         return replace(self, model=model, source=source, history=history, judge=None)
 
+    @no_transformers_bars()
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors; the adapter alone for a peft model) and tokenizer to a folder."""
         folder = Path(folder).expanduser()

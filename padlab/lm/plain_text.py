@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 _UNTYPEABLE = "\ue100" + secrets.token_hex(8) + "{}\ue101"  # new names of control tokens; no text contains them
+CONTEXT = 4  # tokens before, with which a token is decoded: some tokenizers write a space between tokens only
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # the pieces of characters outside the vocabulary, not control
 
 _copies: WeakKeyDictionary[Any, tuple[Any, PlainText]] = WeakKeyDictionary()  # tokenizer -> (its state, copy)
@@ -152,6 +153,18 @@ def control_tokens(tokenizer: Any) -> dict[str, int]:
         if not _BYTE.fullmatch(token.content)
         and (token.special or token.content in special or (_is_sign(token.content) and token.content in template))
     }
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Each token's text; a character spread over several tokens stands at the last of them, the others are empty."""
+    texts, begin = [], 0  # `begin`: where the text decoded so far ended with a whole character
+    for stop in range(1, len(ids) + 1):
+        before = tokenizer.decode(ids[max(0, begin - CONTEXT) : begin], clean_up_tokenization_spaces=False)
+        until = tokenizer.decode(ids[max(0, begin - CONTEXT) : stop], clean_up_tokenization_spaces=False)
+        whole = not until.endswith("\ufffd") or stop == len(ids)
+        texts.append(until[len(before) :] if whole else "")
+        begin = stop if whole else begin
+    return texts
 
 
 def _is_sign(text: str) -> bool:

@@ -12,6 +12,7 @@ from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
+from padlab.progress import no_transformers_bars
 from padlab.runs import fingerprint, stage_folder
 from padlab.training.callbacks import CallOnLog, MarkComplete, Progress, last_complete
 from padlab.training.config import PADConfig
@@ -82,7 +83,8 @@ def distill(
         trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:
-            trainer.train(resume_from_checkpoint=last_complete(folder and place))
+            with no_transformers_bars():
+                trainer.train(resume_from_checkpoint=last_complete(folder and place))
         except KeyboardInterrupt:
             if folder is not None or not keep_interrupted:
                 raise

@@ -10,6 +10,7 @@ from padlab.candidates import add_columns, check_candidates
 from padlab.lm.encoding import candidate_ids
 from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
+from padlab.lm.plain_text import token_texts
 from padlab.runs import cached_rows, fingerprint, in_shards
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def score_tokens(
 ) -> list[tuple[list[str], list[float]]]:
     """Per response: (tokens as text, log-probability of each in nats), for heat maps and per-token explanations.
 
+    A character that is spread over several tokens stands at the last of them; the others are empty.
+
     Arguments as in `score`.
 
     >>> score_tokens(load_pair("tiny").teacher, "Hi", ["ab"])[0][0]
@@ -50,8 +53,7 @@ def score_tokens(
     table = check_candidates([{"prompt": prompt, "responses": list(responses)}])
     prompt_ids, response_ids = candidate_ids(model, table)
     logps = score_ids(model.model, prompt_ids, response_ids, exact=exact)[0]
-    decode = model.tokenizer.decode
-    return [([decode([i]) for i in ids], row) for ids, row in zip(response_ids[0], logps, strict=True)]
+    return [(token_texts(model.tokenizer, ids), row) for ids, row in zip(response_ids[0], logps, strict=True)]
 
 
 def add_rewards(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padlab.candidates import add_columns, check_candidates
+from padlab.candidates import OF_RESPONSES, add_columns, check_candidates
 from padlab.lm.chat import decode_answer, encode_chat, stop_ids
 from padlab.lm.generate import generate_rows
 from padlab.lm.models import LanguageModel
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 DISTINCT_TRIES = 4  # rounds of redrawing repeated responses
+MIN_TEMPERATURE = 1e-4  # below, logits over temperature leave the range of float32
 
 
 def sample_responses(
@@ -58,8 +59,8 @@ def sample_responses(
         shard_size: prompts sampled together.
 
     Returns:
-        The prompts' table with `responses`, `response_ids`, `response_tokenizer`, `finished`, `duplicates` (how many
-        responses repeat an earlier one of the same prompt).
+        The prompts' table, with columns of the user's own but without those of earlier responses, and `responses`,
+        `response_ids`, `response_tokenizer`, `finished`, `duplicates` (how many repeat an earlier one of the prompt).
 
     Raises:
         ValueError: a setting out of range, an empty prompt, or a prompt too long for the context (names the row).
@@ -70,6 +71,7 @@ def sample_responses(
     """
     _check_settings(n, temperature, top_p, max_new_tokens, oversample)
     table = load_prompts(prompts)
+    table = table.remove_columns([name for name in OF_RESPONSES if name in table.column_names])
     prompt_ids = [encode_chat(student.tokenizer, text) for text in table["prompt"]]
     check_context(student, prompt_ids, max_new_tokens)
     options = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
@@ -180,8 +182,11 @@ def _columns(row: list[dict[str, Any]]) -> dict[str, Any]:
 def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: int, oversample: int | None) -> None:
     if n < 2:
         raise ValueError(f"n must be at least 2 (a ranking needs two responses), got {n}")
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be a positive number, got {temperature}; use 0.01 for nearly greedy")
+    if not MIN_TEMPERATURE <= temperature < float("inf"):
+        raise ValueError(
+            f"temperature must be a number of at least {MIN_TEMPERATURE:g}, got {temperature}; 0.01 is nearly greedy, "
+            f"{MIN_TEMPERATURE:g} takes the likeliest token"
+        )
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must lie in (0, 1], got {top_p}")
     if max_new_tokens < 1:

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+Numbers = list | tuple | np.ndarray  # taken wherever a tensor of numbers is, see `as_numbers`
+LARGEST = 1e9  # of scores: above, float64 no longer resolves the differences that probabilities depend on
 FILLER = -1e30  # used in place of log 0 = -inf, so that 0 * log 0 and its gradient are 0 and not NaN
 
 
@@ -32,7 +35,7 @@ def working_scores(
 
 
 def check_scores(
-    scores: Float[Tensor, "*batch items"] | list, mask: Shaped[Tensor, "..."] | None = None
+    scores: Float[Tensor, "*batch items"] | Numbers, mask: Shaped[Tensor, "..."] | None = None
 ) -> tuple[Float[Tensor, "*batch items"], Bool[Tensor, "*batch items"] | None]:
     """Scores as a floating-point tensor with absent items set to 0, and the mask in the same shape.
 
@@ -43,9 +46,7 @@ def check_scores(
         ValueError: no items, a mask of another shape or dtype, a row without items, or a score that is not finite
             (row and item are named).
     """
-    scores = scores if isinstance(scores, Tensor) else torch.as_tensor(scores)
-    if not scores.is_floating_point():
-        scores = scores.to(torch.get_default_dtype())
+    scores = as_numbers(scores)
     if scores.dim() == 0 or scores.shape[-1] == 0:
         raise ValueError(f"scores have shape {tuple(scores.shape)}: expected at least one item in the last dimension")
     if mask is not None:
@@ -59,7 +60,26 @@ def check_scores(
             f"({int(not_finite.sum())} are not). Remove that response, or mark it absent with mask (True = the item "
             "exists)"
         )
+    if (scores.abs() > LARGEST).any():
+        *row, item = (scores.abs() > LARGEST).nonzero()[0].tolist()
+        raise ValueError(
+            f"{row_name(row)}, item {item} has the score {scores[(*row, item)].item():g}: scores beyond {LARGEST:g} "
+            "have no exact probabilities; use a smaller beta, or mark the item absent with mask"
+        )
     return scores, mask
+
+
+def as_numbers(values: Tensor | Numbers) -> Float[Tensor, "..."]:
+    """A tensor, an array or lists of numbers as a floating-point tensor; a floating-point tensor as it is.
+
+    >>> as_numbers([1, 2])
+    tensor([1., 2.])
+    """
+    try:
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"expected a tensor, an array or lists of numbers, one shape throughout: {error}") from None
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 
 def _check_mask(mask: Tensor, scores: Tensor) -> Tensor:

@@ -5,11 +5,13 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from padlab.rankings.calibration import SELECTION_FLOOR
-from padlab.rankings.checks import working_dtype
+from padlab.rankings.checks import Numbers, as_numbers, working_dtype
 
-NEWTON_STEPS = 100
+NEWTON_STEPS = 200
+HALVINGS = 40
 
 
 class GoodnessOfFit(NamedTuple):
@@ -41,41 +43,80 @@ class GoodnessOfFit(NamedTuple):
     weakened_triples: Float[Tensor, "*batch"]
 
 
-def fit_plackett_luce(pairwise: Float[Tensor, "*batch items items"]) -> Float[Tensor, "*batch items"]:
+def fit_plackett_luce(
+    pairwise: Float[Tensor, "*batch items items"] | Numbers,
+    weights: Float[Tensor, "*batch items items"] | Numbers | None = None,
+) -> Float[Tensor, "*batch items"]:
     """Maximum likelihood scores of a Plackett-Luce (Bradley-Terry) distribution for pairwise choices; mean 0.
 
-    Newton's method on sum_{i<j} (p_ij log s_ij + p_ji log s_ji), where s_ij = sigmoid(score i - score j).
+    Newton's method with step halving on sum_{i<j} w_ij (p_ij log s_ij + p_ji log s_ji), s_ij = sigmoid(score i - score
+    j), from the weighted least squares fit of the log-odds.
 
     Args:
         pairwise: entry i, j is the probability that i is chosen over j; entries i, j and j, i sum to 1; the diagonal
             is ignored. Probabilities are kept `SELECTION_FLOOR` = 1e-6 away from 0 and 1, so that scores stay finite.
+        weights: how often each pair was asked, symmetric, >= 0; None: all equally often.
     Raises:
-        ValueError: a table that is not square, entries outside 0 .. 1, or pairs that do not sum to 1.
+        ValueError: a table that is not square, entries outside 0 .. 1, pairs that do not sum to 1, weights of another
+            shape, or items that no chain of asked pairs connects (their scores have no common scale).
+        ArithmeticError: no convergence in 200 steps.
 
     >>> fit_plackett_luce(torch.tensor([[0.5, 0.88], [0.12, 0.5]])).softmax(-1)
     tensor([0.8800, 0.1200])
     """
+    pairwise = as_numbers(pairwise)
     observed = _check_choices(pairwise)
-    scores = observed.logit().mean(-1)  # least squares: the differences of scores closest to the log-odds
+    weights = _check_weights(weights, observed)
+    scores = torch.linalg.solve(_laplacian(weights), (weights * observed.logit()).sum(-1))
     for _ in range(NEWTON_STEPS):
         fitted = _pairwise(scores)
-        gradient = (observed - fitted).sum(-1)
-        curvature = fitted * (1 - fitted)
-        curvature = curvature - torch.diag_embed(curvature.diagonal(dim1=-2, dim2=-1))
-        hessian = torch.diag_embed(curvature.sum(-1)) - curvature + 1 / scores.shape[-1]  # 1/n fixes the mean at 0
-        step = torch.linalg.solve(hessian, gradient)
-        step = step / step.abs().amax(-1, keepdim=True).clamp(min=1)  # no score moves by more than 1 at a time
-        scores = scores + step
-        if step.abs().max() < 1e-12:
-            break
-    return scores.to(pairwise.dtype)
+        gradient = (weights * (observed - fitted)).sum(-1)
+        step = torch.linalg.solve(_laplacian(weights * fitted * (1 - fitted)), gradient)
+        likelihood, size = _log_likelihood(scores, observed, weights), torch.ones_like(scores[..., :1])
+        for _ in range(HALVINGS):
+            worse = _log_likelihood(scores + size * step, observed, weights) < likelihood
+            if not bool(worse.any()):
+                break
+            size = torch.where(worse[..., None], size / 2, size)
+        scores = scores + torch.where(worse[..., None], 0.0, size) * step  # no better point: this is the maximum
+        if bool(((size * step).abs().amax(-1) < 1e-9).logical_or(worse).all()):
+            return scores.to(pairwise.dtype)
+    raise ArithmeticError(f"the Plackett-Luce fit did not converge in {NEWTON_STEPS} steps")
+
+
+def _laplacian(weights: Tensor) -> Tensor:
+    """Sum of the weights on the diagonal, minus the weights elsewhere; 1/n added fixes the mean of a solution at 0."""
+    weights = weights - torch.diag_embed(weights.diagonal(dim1=-2, dim2=-1))
+    return torch.diag_embed(weights.sum(-1)) - weights + weights.amax((-1, -2), keepdim=True) / weights.shape[-1]
+
+
+def _log_likelihood(scores: Tensor, observed: Tensor, weights: Tensor) -> Tensor:
+    return (weights * observed * logsigmoid(scores[..., :, None] - scores[..., None, :])).sum((-1, -2))
+
+
+def _check_weights(weights: Tensor | None, observed: Tensor) -> Tensor:
+    """Symmetric weights, 0 on the diagonal, that connect all items."""
+    items = observed.shape[-1]
+    weights = torch.ones_like(observed) if weights is None else as_numbers(weights).to(observed)
+    if weights.shape[-2:] != observed.shape[-2:] or bool((weights < 0).any()) or not torch.equal(weights, weights.mT):
+        raise ValueError(f"weights have shape {tuple(weights.shape)}: expected a symmetric n x n table of numbers >= 0")
+    weights = weights.masked_fill(torch.eye(items, dtype=torch.bool, device=weights.device), 0.0)
+    reached = (weights > 0).to(weights) + torch.eye(items).to(weights)
+    for _ in range(items.bit_length()):  # chains of twice the length each time
+        reached = (reached @ reached > 0).to(weights)
+    if items > 1 and bool((reached == 0).any()):
+        *row, i, j = (reached == 0).nonzero()[0].tolist()
+        raise ValueError(
+            f"weights{row or ''}: no chain of asked pairs connects items {i} and {j}, so no scale is shared"
+        )
+    return weights
 
 
 def _pairwise(scores: Tensor) -> Tensor:
     return torch.sigmoid(scores[..., :, None] - scores[..., None, :])
 
 
-def goodness_of_fit(pairwise: Float[Tensor, "*batch items items"]) -> GoodnessOfFit:
+def goodness_of_fit(pairwise: Float[Tensor, "*batch items items"] | Numbers) -> GoodnessOfFit:
     """How far pairwise choices are from every Plackett-Luce distribution: maximum likelihood fit and its misfit.
 
     Args:
@@ -89,6 +130,7 @@ def goodness_of_fit(pairwise: Float[Tensor, "*batch items items"]) -> GoodnessOf
     >>> goodness_of_fit(cycle).cyclic_share
     tensor(1.)
     """
+    pairwise = as_numbers(pairwise)
     observed = _check_choices(pairwise)
     scores = fit_plackett_luce(pairwise).to(observed.dtype)
     fitted, log_odds = _pairwise(scores), observed.logit()
@@ -109,6 +151,7 @@ def goodness_of_fit(pairwise: Float[Tensor, "*batch items items"]) -> GoodnessOf
 
 def _check_choices(pairwise: Tensor) -> Tensor:
     """In float64: probabilities away from 0 and 1, with 1/2 on the diagonal."""
+    pairwise = as_numbers(pairwise)
     if pairwise.dim() < 2 or pairwise.shape[-1] != pairwise.shape[-2]:
         raise ValueError(f"pairwise has shape {tuple(pairwise.shape)}: expected n x n probabilities")
     diagonal = torch.eye(pairwise.shape[-1], dtype=torch.bool, device=pairwise.device)
@@ -120,6 +163,7 @@ def _check_choices(pairwise: Tensor) -> Tensor:
             f"pairwise{row or ''}: P({i} over {j}) = {observed[(*row, i, j)]:.4g} and P({j} over {i}) = "
             f"{observed[(*row, j, i)]:.4g}; both must lie between 0 and 1 and sum to 1"
         )
+    observed = (observed + 1 - observed.mT) / 2  # sums of pairs exactly 1
     return observed.clamp(SELECTION_FLOOR, 1 - SELECTION_FLOOR)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
-from padlab.rankings.checks import working_dtype
+from padlab.rankings.checks import Numbers, working_dtype
 from padlab.rankings.enumeration import check_enumerable, ranking_log_probs
 from padlab.rankings.plackett_luce import PlackettLuce, expand_pair, kl_divergence
 
@@ -62,8 +62,8 @@ def large_divergence(student: PlackettLuce, teacher: PlackettLuce, divergence: s
 
 
 def js_divergence(
-    p: PlackettLuce | Float[Tensor, "..."],
-    q: PlackettLuce | Float[Tensor, "..."],
+    p: PlackettLuce | Float[Tensor, "..."] | Numbers,
+    q: PlackettLuce | Float[Tensor, "..."] | Numbers,
     method: str = "auto",
     num_samples: int = 4000,
     generator: torch.Generator | None = None,
@@ -100,7 +100,8 @@ def js_divergence(
 
 def _js_term(log_ratio: Tensor) -> Tensor:
     """What a ranking with log Q/P = `log_ratio` adds to the JSD per unit of M: ln 2 - the entropy of (P, Q)/(P + Q)."""
-    return log(2) + logsigmoid(-log_ratio) + log_ratio * torch.sigmoid(log_ratio)
+    size = torch.where(log_ratio < 0, -log_ratio, log_ratio)  # not abs(): its second derivative at 0 is lost
+    return log(2) + logsigmoid(size) - size * torch.sigmoid(-size)
 
 
 def _exact_js(p_scores: Tensor, q_scores: Tensor) -> Tensor:

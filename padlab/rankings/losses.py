@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from padlab.rankings.checks import FILLER, check_same_shape
+from padlab.rankings.checks import FILLER, Numbers, as_numbers, check_same_shape
 from padlab.rankings.large_n import is_large, large_divergence
 from padlab.rankings.plackett_luce import PlackettLuce
 
@@ -19,8 +19,8 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def vpd_loss(
-    student_scores: Float[Tensor, "*prompts items"],
-    teacher_scores: Float[Tensor, "*prompts items"],
+    student_scores: Float[Tensor, "*prompts items"] | Numbers,
+    teacher_scores: Float[Tensor, "*prompts items"] | Numbers,
     mask: Shaped[Tensor, "..."] | None = None,
     reduction: str = "mean",
 ) -> Float[Tensor, "*out"]:
@@ -49,8 +49,8 @@ def vpd_loss(
 
 
 def ppd_loss(
-    student_scores: Float[Tensor, "*prompts items"],
-    teacher_scores: Float[Tensor, "*prompts items"],
+    student_scores: Float[Tensor, "*prompts items"] | Numbers,
+    teacher_scores: Float[Tensor, "*prompts items"] | Numbers,
     divergence: str = "js",
     mask: Shaped[Tensor, "..."] | None = None,
     reduction: str = "mean",
@@ -141,7 +141,7 @@ DIVERGENCES = {  # P: the student's distribution, Q: the teacher's
 }
 
 
-def sft_loss(response_log_probs: Float[Tensor, "*prompts"], reduction: str = "mean") -> Float[Tensor, "*out"]:
+def sft_loss(response_log_probs: Float[Tensor, "*prompts"] | Numbers, reduction: str = "mean") -> Float[Tensor, "*out"]:
     """Supervised fine-tuning: L = -(mean token log-probability of the response to imitate), in nats/token.
 
     Args:
@@ -152,14 +152,14 @@ def sft_loss(response_log_probs: Float[Tensor, "*prompts"], reduction: str = "me
     >>> sft_loss(torch.tensor([-1.0, -3.0]))
     tensor(2.)
     """
-    return _reduce(-response_log_probs, reduction)
+    return _reduce(-as_numbers(response_log_probs), reduction)
 
 
 def dpo_loss(
-    policy_chosen: Float[Tensor, "*pairs"],
-    policy_rejected: Float[Tensor, "*pairs"],
-    reference_chosen: Float[Tensor, "*pairs"],
-    reference_rejected: Float[Tensor, "*pairs"],
+    policy_chosen: Float[Tensor, "*pairs"] | Numbers,
+    policy_rejected: Float[Tensor, "*pairs"] | Numbers,
+    reference_chosen: Float[Tensor, "*pairs"] | Numbers,
+    reference_rejected: Float[Tensor, "*pairs"] | Numbers,
     beta: float = 0.1,
     reduction: str = "mean",
 ) -> Float[Tensor, "*out"]:
@@ -181,19 +181,20 @@ def dpo_loss(
     >>> dpo_loss(*torch.tensor([[-9.0], [-9.0], [-9.0], [-9.0]]))
     tensor(0.6931)
     """
-    check_same_shape(
-        policy_chosen=policy_chosen,
-        policy_rejected=policy_rejected,
-        reference_chosen=reference_chosen,
-        reference_rejected=reference_rejected,
-    )
+    given = {
+        "policy_chosen": policy_chosen, "policy_rejected": policy_rejected,
+        "reference_chosen": reference_chosen, "reference_rejected": reference_rejected,
+    }  # fmt: skip
+    given = {name: as_numbers(values) for name, values in given.items()}
+    check_same_shape(**given)
+    policy_chosen, policy_rejected, reference_chosen, reference_rejected = given.values()
     margin = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
     return _reduce(-logsigmoid(margin), reduction)
 
 
 def simpo_loss(
-    chosen: Float[Tensor, "*pairs"],
-    rejected: Float[Tensor, "*pairs"],
+    chosen: Float[Tensor, "*pairs"] | Numbers,
+    rejected: Float[Tensor, "*pairs"] | Numbers,
     beta: float = 2.0,
     gamma: float = 1.0,
     reduction: str = "mean",
@@ -212,11 +213,15 @@ def simpo_loss(
     >>> simpo_loss(torch.tensor([-0.5]), torch.tensor([-1.0]))  # the margin is just met: ln 2
     tensor(0.6931)
     """
+    chosen, rejected = as_numbers(chosen), as_numbers(rejected)
     check_same_shape(chosen=chosen, rejected=rejected)
     return _reduce(-logsigmoid(beta * (chosen - rejected) - gamma), reduction)
 
 
-def _distributions(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor | None) -> list[PlackettLuce]:
+def _distributions(
+    student_scores: Tensor | Numbers, teacher_scores: Tensor | Numbers, mask: Tensor | None
+) -> list[PlackettLuce]:
+    student_scores, teacher_scores = as_numbers(student_scores), as_numbers(teacher_scores)
     check_same_shape(student_scores=student_scores, teacher_scores=teacher_scores)
     distributions = []
     for name, scores in {"student_scores": student_scores, "teacher_scores": teacher_scores}.items():

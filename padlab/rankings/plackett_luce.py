@@ -6,7 +6,15 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from padlab.rankings.checks import FILLER, broadcast_batches, check_rankings, check_scores, row_name, working_scores
+from padlab.rankings.checks import (
+    FILLER,
+    Numbers,
+    broadcast_batches,
+    check_rankings,
+    check_scores,
+    row_name,
+    working_scores,
+)
 from padlab.rankings.enumeration import all_rankings, ranking_log_probs
 from padlab.rankings.subsets import subset_entropy, subset_kl, subset_rank_marginals
 
@@ -34,7 +42,7 @@ class PlackettLuce(Distribution):
     has_enumerate_support = True
     arg_constraints = {"scores": constraints.real_vector}  # noqa: RUF012  (torch requires a class attribute)
 
-    def __init__(self, scores: Float[Tensor, "*batch items"] | list, mask: Shaped[Tensor, "..."] | None = None):
+    def __init__(self, scores: Float[Tensor, "*batch items"] | Numbers, mask: Shaped[Tensor, "..."] | None = None):
         self.scores, self.mask = check_scores(scores, mask)
         super().__init__(self.scores.shape[:-1], self.scores.shape[-1:], validate_args=False)  # checked just now
 
@@ -176,7 +184,7 @@ def kl_divergence(p: PlackettLuce, q: PlackettLuce) -> Float[Tensor, "..."]:
 
 
 def expand_pair(
-    p: PlackettLuce | Float[Tensor, "..."], q: PlackettLuce | Float[Tensor, "..."]
+    p: PlackettLuce | Float[Tensor, "..."] | Numbers, q: PlackettLuce | Float[Tensor, "..."] | Numbers
 ) -> tuple[PlackettLuce, PlackettLuce]:
     """Two distributions over the same items, expanded to one batch shape.
 

@@ -1,4 +1,4 @@
-"""Adapters of every kind: saved and loaded whole, trained further whole, merged right or refused, never on another base."""
+"""Adapters of every kind: saved, loaded and continued whole, merged right or refused, never on another base."""
 
 import copy
 import os
@@ -22,7 +22,7 @@ KINDS = {
     "head": peft.LoraConfig(**{**LORA, "target_modules": ["q_proj", "lm_head"]}),
     "some tokens": peft.LoraConfig(**LORA, trainable_token_indices=list(range(5, 150))),
     "norm saved whole": peft.LoraConfig(**LORA, modules_to_save=["norm"]),
-    "IA3": peft.IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    "IA3": peft.IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj", "v_proj"], feedforward_modules=[]),
     "VeRA": peft.VeraConfig(**LORA),
     "LoHa": peft.LoHaConfig(**LORA),
     "LoKr": peft.LoKrConfig(**LORA),
@@ -58,7 +58,9 @@ def test_saved_and_loaded_it_scores_the_same(kind, tied, tmp_path):
     trained.save(tmp_path / "trained")
     os.chdir(tmp_path)
     assert scores(padlab.load_model("trained")) == pytest.approx(scores(trained), abs=1e-5)
-    assert sum(f.stat().st_size for f in (tmp_path / "trained").glob("*.safetensors")) < (90_000 if kind == "VeRA" else 60_000)  # not the base
+    assert sum(f.stat().st_size for f in (tmp_path / "trained").glob("*.safetensors")) < (
+        90_000 if kind == "VeRA" else 60_000
+    )  # not the base
 
 
 @tied_or_not
@@ -81,12 +83,11 @@ def test_all_of_it_is_trained_further(kind, tied):
 def test_merged_it_scores_the_same_or_is_refused_by_name(kind, tied):
     first = padlab.distill(base_model(tied), ROWS, peft_config=copy.deepcopy(KINDS[kind]), **SETTINGS)
     full = {"peft_config": None, "max_steps": 1, "learning_rate": 0.0}
-    try:
-        merged = padlab.distill(first, ROWS, **full)
-    except ValueError as error:
-        assert type(KINDS[kind]).__name__ in str(error)
-        assert kind in ("embeddings", "head", "some tokens") and tied
+    if tied and kind in ("embeddings", "head"):  # the merged weight would change at both ends of the model
+        with pytest.raises(ValueError, match=r"adapter \(LoraConfig\) changes the model"):
+            padlab.distill(first, ROWS, **full)
     else:
+        merged = padlab.distill(first, ROWS, **full)
         assert not hasattr(merged.model, "peft_config")
         assert scores(merged) == pytest.approx(scores(first), abs=1e-4)
 
