@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 
@@ -17,20 +16,6 @@ def progress(items: Sequence[Any], label: str) -> Iterator[Any]:
         from tqdm import tqdm
 
         yield from tqdm(items, desc=label, leave=False, delay=2, mininterval=1, dynamic_ncols=True)
-
-
-@contextmanager
-def no_transformers_bars() -> Iterator[None]:
-    """Without transformers' own progress bars, which would stay in saved notebooks as widgets."""
-    from transformers.utils import logging
-
-    enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            logging.enable_progress_bar()
 
 
 def in_notebook() -> bool:

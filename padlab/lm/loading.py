@@ -18,8 +18,8 @@ from padlab.lm.embedded import embedded_path, load_gguf
 from padlab.lm.models import LanguageModel
 from padlab.lm.presets import Preset, get_preset
 from padlab.lm.pruning import prune_depth
+from padlab.lm.quiet import no_transformers_bars
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
-from padlab.progress import no_transformers_bars
 from padlab.worlds import toy
 
 

@@ -16,8 +16,8 @@ import torch
 
 from padlab.lm.adapter_base import ADAPTER
 from padlab.lm.adapters import save_adapter
+from padlab.lm.quiet import no_transformers_bars
 from padlab.lm.weights import adapter_settings, hash_of_weights, state_of
-from padlab.progress import no_transformers_bars
 
 Question = Callable[[str, Sequence[str]], str]  # (prompt, options) -> text of a selection question
 

@@ -12,7 +12,7 @@ from padlab.candidates import check_candidates
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
-from padlab.progress import no_transformers_bars
+from padlab.lm.quiet import no_transformers_bars
 from padlab.runs import fingerprint, stage_folder
 from padlab.training.callbacks import CallOnLog, MarkComplete, Progress, last_complete
 from padlab.training.config import PADConfig
