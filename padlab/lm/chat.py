@@ -43,7 +43,7 @@ def encode_chat(tokenizer: Any, messages: str | list[dict[str, str]], add_genera
 def encode_answers(
     tokenizer: Any, messages: str | list[dict[str, str]], texts: Sequence[str], *, space: str | None = None
 ) -> tuple[list[int], list[list[int]]]:
-    """Token ids of a conversation up to the assistant's answer, and of each text as that answer, without its end.
+    r"""Token ids of a conversation up to the assistant's answer, and of each text as that answer, without its end.
 
     Args:
         tokenizer, messages: as in `encode_chat`.

@@ -184,8 +184,8 @@ def _check_settings(n: int, temperature: float, top_p: float, max_new_tokens: in
         raise ValueError(f"n must be at least 2 (a ranking needs two responses), got {n}")
     if not MIN_TEMPERATURE <= temperature < float("inf"):
         raise ValueError(
-            f"temperature must be a number of at least {MIN_TEMPERATURE:g}, got {temperature}; 0.01 is nearly greedy, "
-            f"{MIN_TEMPERATURE:g} takes the likeliest token"
+            f"temperature must be a positive number, got {temperature}; use 0.01 for nearly greedy, at least "
+            f"{MIN_TEMPERATURE:g}"
         )
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p must lie in (0, 1], got {top_p}")

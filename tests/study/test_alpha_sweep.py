@@ -102,7 +102,7 @@ def test_bad_sweeps_say_what_is_wrong():
         alpha_sweep(table, "truth", alphas=[0.5, 0.2])
     with pytest.raises(ValueError, match=r"missing column.*quality"):
         alpha_sweep(table, "quality")
-    with pytest.raises(ValueError, match="row 1: short needs 4 finite numbers"):
+    with pytest.raises(ValueError, match="row 1: short has 2 entries for 4 responses"):
         alpha_sweep(table.add_column("short", [[1, 2, 3, 4], [1, 2], [1, 2, 3, 4]]), "short")
     with pytest.raises(ValueError, match=r"alpha 0.33 is not in the sweep; there are 0, 0.1"):
         alpha_sweep(table, "truth").gain(over=0.33)
