@@ -323,8 +323,14 @@ def draw(rows: list[dict[str, Any]]) -> None:
     found = [r for r in found if not r["settings"]]
     shares = {"T = 1": [r["right"] for r in found], "greedy": [r["greedy"] for r in found]}
     colours = ["student" if r["method"] != "shuffled" else "grey" for r in found]
+    names = [shown[r["method"]] for r in found]
+    if (RESULTS / "teachers.json").exists():
+        rows = json.loads((RESULTS / "teachers.json").read_text(encoding="utf-8"))["rows"]
+        teacher = next(row for row in rows if (row["model"], row["side"]) == ("teacher", "names"))
+        shares = {"T = 1": [*shares["T = 1"], teacher["right"]], "greedy": [*shares["greedy"], teacher["greedy"]]}
+        names, colours = [*names, "teacher"], [*colours, "teacher"]
     title = "Right answers about names never seen, from nothing but the student's own answers"
-    figure = plots.plot_levels([shown[r["method"]] for r in found], shares, colours, title=title)
+    figure = plots.plot_levels(names, shares, colours, title=title)
     PICTURE.write_bytes(figure.png())
 
 
