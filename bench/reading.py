@@ -317,7 +317,7 @@ def report(folder: Path) -> None:
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
-    """The README's picture: before, after, control."""
+    """The README's picture: before, after, control, teacher."""
     shown = {"none": "student before", "ppd": "student after PPD", "shuffled": "control: teacher's rewards shuffled"}
     found = [r for m in shown for r in rows if (r["side"], r["method"], r["group"]) == ("names", m, "headline")]
     found = [r for r in found if not r["settings"]]

@@ -115,7 +115,8 @@ def main() -> None:
         tokenizers = {name: load(name, Path(scratch)) for name in REAL}
     tokenizers["SmolLM2"] = padlab.load_model("embedded").tokenizer
     for name, tokenizer in tokenizers.items():
-        print(f"{name}, {len(tokenizer)} tokens, {len(texts)} texts: {compare(tokenizer, texts)}", flush=True)
+        special = len(control_tokens(tokenizer))
+        print(f"{name}, {len(tokenizer)} tokens, {special} of them control: {compare(tokenizer, texts)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def as_dataset(table: Any) -> Dataset:
 
     rows = rows_of(table)
     if isinstance(rows, Dataset):
-        return rows if rows.format["type"] is None else rows.with_format(None)  # plain Python values
+        return rows
     rows = list(rows)
     if not all(isinstance(entry, Mapping) for entry in rows):
         raise ValueError("expected a datasets.Dataset or a list of rows, each a dict")
@@ -135,7 +135,7 @@ def as_dataset(table: Any) -> Dataset:
 
 
 def rows_of(source: Any) -> Iterable[Any]:
-    """What holds the rows, unchanged: a Dataset, an IterableDataset, or a list.
+    """What holds the rows: a Dataset or an IterableDataset, read as plain Python values, or a list.
 
     Raises:
         ValueError: a DatasetDict (the splits are named), or something that has no rows.
@@ -148,7 +148,10 @@ def rows_of(source: Any) -> Iterable[Any]:
         raise ValueError(f"this is a DatasetDict; choose one split: {', '.join(map(str, source))}")
     if not isinstance(source, Dataset | IterableDataset | Sequence) or isinstance(source, str | bytes):
         raise ValueError(f"expected a datasets.Dataset or a list of rows, got a {type(source).__name__}")
-    return source
+    formatted = isinstance(source, IterableDataset) or (
+        isinstance(source, Dataset) and source.format["type"] is not None
+    )
+    return source.with_format(None) if formatted else source
 
 
 def single_turn_text(value: Any, role: str, where: str) -> str:

@@ -38,15 +38,11 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
     >>> load_prompts(["Why is the sky blue?", "Name three rivers."]).num_rows
     2
     """
-    from datasets import Dataset, IterableDataset
-
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     if isinstance(source, str | Path):
         path = bundled(f"prompts/{source}.jsonl") if str(source) in SPLITS else Path(source).expanduser()
         rows, where = read_jsonl(path), path.name
-    elif isinstance(source, Dataset | IterableDataset):
-        rows, where = source.with_format(None), type(source).__name__
     else:
         rows, where = rows_of(source), type(source).__name__
     prompts = [_one_prompt(entry, column, f"{where}, row {row}") for row, entry in enumerate(islice(rows, limit))]
@@ -61,12 +57,10 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise ValueError(f"no such file: {path}; bundled prompts are 'train' and 'heldout'")
     if path.is_dir() or path.suffix in OTHER_FILES or path.name.endswith((".gz", ".zip", ".bz2", ".xz")):
+        kind = OTHER_FILES.get(path.suffix) or OTHER_FILES.get(Path(path.stem).suffix, "json")
+        source = f"{str(path)!r}" if path.is_dir() else f"{kind!r}, data_files={str(path)!r}"
         what = "a folder" if path.is_dir() else f"not a JSONL file ({path.suffix})"
-        kind = OTHER_FILES.get(path.suffix, "json")
-        raise ValueError(
-            f"{path} is {what}; load it with datasets.load_dataset({kind!r}, data_files={str(path)!r}, split='train') "
-            "and pass that on"
-        )
+        raise ValueError(f"{path} is {what}; pass on datasets.load_dataset({source}, split='train')")
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:

@@ -94,9 +94,9 @@ def save_adapter(network: Any, base_name: str, folder: str | Path, dtype: torch.
         config.base_model_name_or_path = base_name  # not this machine's path
     network.save_pretrained(folder, save_embedding_layers=False)
     save_base(network, folder)
-    (Path(folder) / "README.md").unlink(missing_ok=True)  # peft's empty form
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty form
     if dtype is not None:
-        path = Path(folder) / "adapter_model.safetensors"
+        path = folder / "adapter_model.safetensors"
         save_file({k: v.to(dtype) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
@@ -125,9 +125,10 @@ def _without_adapter(model: Any) -> Any:
 def _continue(model: Any) -> Any:
     """A copy whose adapters are its own, and are trained; of whatever kind they are."""
     before = {name: p.requires_grad for name, p in model.named_parameters()}
-    active = model.active_adapters if isinstance(model.active_adapters, list) else [model.active_adapter]
-    for name in active:
-        model.set_adapter(name)  # peft makes an active adapter trainable
+    active = model.active_adapters
+    if len(active) != 1:
+        raise ValueError(f"this student has {len(active)} active adapters ({', '.join(active)}); activate one of them")
+    model.set_adapter(active[0])  # peft makes an active adapter trainable
     adapter = [name for name, p in model.named_parameters() if p.requires_grad]
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(before[name])

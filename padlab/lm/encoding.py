@@ -25,9 +25,10 @@ def candidate_ids(model: LanguageModel, candidates: Dataset) -> tuple[list[list[
     for row, entry in enumerate(candidates):
         same_tokenizer = bool(entry.get("response_ids")) and entry.get("response_tokenizer") == tokenizer_hash
         try:
-            prompt, group = encode_answers(model.tokenizer, entry["prompt"], entry["responses"])
+            texts = [] if same_tokenizer else entry["responses"]
+            prompt, group = encode_answers(model.tokenizer, entry["prompt"], texts)
             if same_tokenizer:
-                group = [_sampled_ids(model, entry, k, prompt, stops) for k in range(len(group))]
+                group = [_sampled_ids(model, entry, k, prompt, stops) for k in range(len(entry["responses"]))]
             group = [_with_end(entry, k, ids, end, stops) for k, ids in enumerate(group)]
         except ValueError as error:
             raise ValueError(f"row {row}: {error}") from None

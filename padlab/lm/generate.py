@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from padlab.lm.chat import stop_ids
-from padlab.lm.fast.prefill import Recompute, keeps_the_past, next_logits, prefill
+from padlab.lm.fast.prefill import Recompute, cache_is_exact, next_logits, prefill
 from padlab.lm.fast.scoring import NOT_FINITE, evaluation_mode
 from padlab.lm.plain_text import control_tokens
 from padlab.lm.probe import check_language_model
@@ -61,7 +61,7 @@ def generate_rows(
     """Sample responses.
 
     Args:
-        model: causal LM with a cache whose rows can be repeated.
+        model: a causal LM.
         tokenizer: its tokenizer; control tokens other than the stop ids are never drawn, nor ids beyond its vocabulary,
             nor a stop id before the first visible character.
         prompt_ids: one list per prompt.
@@ -77,16 +77,18 @@ def generate_rows(
     by_length = sorted(range(len(prompt_ids)), key=lambda k: len(prompt_ids[k]))
     check_language_model(model)
     with evaluation_mode(model):
-        cached = keeps_the_past(model)
+        cached = cache_is_exact(model)
         groups = [by_length] if cached else [[k] for k in by_length]  # without a cache prompts are not padded
-        drawn = []
+        start, settings, drawn = (
+            prefill if cached else Recompute.prefill,
+            {"temperature": temperature, "top_p": top_p},
+            [],
+        )
         for group in groups:
-            start = prefill if cached else Recompute.prefill
             cache, mask, logits = start(model, [prompt_ids[k] for k in group], max_new_tokens)
             prompt_of_row = torch.repeat_interleave(torch.tensor([len(uniforms[k]) for k in group])).to(logits.device)
             cache.reorder_cache(prompt_of_row)
             draws = torch.from_numpy(np.concatenate([uniforms[k] for k in group])).to(logits.device)
-            settings = {"temperature": temperature, "top_p": top_p}
             drawn += _decode(model, tokenizer, cache, mask[prompt_of_row], logits[prompt_of_row], draws, **settings)
     rows = iter(drawn)
     responses = {k: [next(rows) for _ in uniforms[k]] for k in by_length}

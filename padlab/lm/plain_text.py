@@ -211,8 +211,9 @@ def _find_slowly(text: str, tokenizer: Any, control: Mapping[str, int]) -> list[
         _with_space(name, tokenizer.added_tokens_decoder[index])
         for name, index in sorted(control.items(), key=lambda item: -len(item[0]))
     )
-    return [(m.start(), m.end(), control[m.group().strip()] if m.group().strip() in control else control[m.group()])
-            for m in re.finditer(pattern, text)]  # fmt: skip
+    by_text = {**{name.strip(): index for name, index in control.items()}, **control}
+    found = [(m.span(), m.group()) for m in re.finditer(pattern, text)]
+    return [(*span, by_text.get(word, by_text.get(word.strip()))) for span, word in found]
 
 
 def _with_space(name: str, token: Any) -> str:

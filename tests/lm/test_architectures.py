@@ -47,6 +47,9 @@ FAMILIES = {  # configuration class without "Config", and its arguments
               "num_experts": 2, "use_mamba_kernels": False},
     "Lfm2": {**GROUPED, "full_attn_idxs": [1]},
     "RecurrentGemma": {**ATTENTION, "num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 16},
+    "Qwen3Next": {**GROUPED, "head_dim": 8, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16,
+                  "shared_expert_intermediate_size": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 2,
+                  "linear_key_head_dim": 8, "linear_value_head_dim": 8},
     "Rwkv": {"vocab_size": WORDS, "hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32},
 }  # fmt: skip
 ANSWERS = ["yes please", "no", "a longer answer, perhaps"]

@@ -1,7 +1,8 @@
 """The two steps of sampling: prompts through the model into a cache, and one more token per row.
 
-Prompts are computed in groups of similar length, a common beginning once for all. A model whose cache loses the past (a
-state-space model under padding, a cache of another kind) is found out by trying, and computed whole at every step.
+Prompts are computed in groups of similar length, a common beginning once for all. Each model's cache is
+tried once: where it changes the logits (a state-space model under padding, a cache of another kind), all positions are
+computed again at every step.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from padlab.lm.probe import ordinary_ids
 MAX_PADDING = 0.1  # prompts are prefilled in groups of similar length, with so much padding per token at most ...
 SMALL_GROUP = 256  # ... except in groups of fewer tokens, which grow by as much padding: small batches are slow
 
-_keeps_the_past: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # model -> what `keeps_the_past` found
+_exact_caches: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()  # model -> whether `cache_is_exact`
 
 
 def prefill(model: Any, prompt_ids: Sequence[Sequence[int]], new_tokens: int) -> tuple[Any, Tensor, Tensor]:
@@ -93,7 +94,7 @@ def next_logits(model: Any, tokens: Tensor, mask: Tensor, cache: Any) -> Float[T
 
 
 class Recompute:
-    """Stands in for the cache of a model that has none padlab can use: keeps the ids, computes all of them every step.
+    """In place of a cache: keeps all ids, and computes all positions again at every step.
 
     Args:
         ids: rows x positions so far, without padding.
@@ -122,12 +123,12 @@ class Recompute:
 
 
 @torch.no_grad()
-def keeps_the_past(model: Any) -> bool:
+def cache_is_exact(model: Any) -> bool:
     """Whether step by step, with padding before the shorter prompt, the cache gives the logits of the whole sequence.
 
     Tried once per model; where it does not, everything is computed again at every step, and that is printed.
     """
-    if model not in _keeps_the_past:
+    if model not in _exact_caches:
         prompts = [ordinary_ids(model, 1, 4, 2), ordinary_ids(model, 5, 3, 6, 2, 7, 1)]
         tokens = torch.tensor(ordinary_ids(model, 8, 9), device=model.device)
         whole = [Recompute.prefill(model, [[*p, int(t)]], 1)[2] for p, t in zip(prompts, tokens, strict=True)]
@@ -140,10 +141,10 @@ def keeps_the_past(model: Any) -> bool:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             stepwise = None
-        _keeps_the_past[model] = stepwise is not None and _agree(stepwise, torch.cat(whole), model.dtype)
-        if not _keeps_the_past[model]:
-            print(f"padlab: {type(model).__name__} is sampled without a cache, which is slow: its own loses the past")
-    return _keeps_the_past[model]
+        _exact_caches[model] = stepwise is not None and _agree(stepwise, torch.cat(whole), model.dtype)
+        if not _exact_caches[model]:
+            print(f"padlab: {type(model).__name__} is sampled without a KV cache, which is slow: with it logits differ")
+    return _exact_caches[model]
 
 
 def _agree(first: Tensor, second: Tensor, dtype: torch.dtype) -> bool:
