@@ -138,7 +138,7 @@ def best_rate(folder: Path, method: str) -> dict[str, float]:
 def train(job: Job) -> padlab.LanguageModel:
     """The student after the job's training."""
     preset = padlab.PRESETS[job.preset]
-    student, teacher = padlab.load_pair(job.preset)
+    student, teacher = padlab.load_pair(job.preset, dtype="float32")
     settings = {**preset.training(), "seed": job.seed, **job.settings}
     if job.method == "sft":  # it learns the teacher's texts; selection questions would be asked for nothing
         settings["alpha"] = 0.0
@@ -153,11 +153,11 @@ def train(job: Job) -> padlab.LanguageModel:
         return student
     if rounds > 1:
         return padlab.run_rounds(
-            student, teacher, prompts, rounds=rounds, seed=job.seed, sampling=sampling, **settings
+            student, teacher, prompts, rounds=int(rounds), sampling=sampling, **settings
         )[0]
     writer = teacher if job.method == "sft" else student
     table = padlab.sample_responses(writer, prompts, seed=job.seed, **sampling)
-    scorer = padlab.load_model("embedded") if job.method == "bare" else teacher
+    scorer = padlab.load_model("embedded", dtype="float32") if job.method == "bare" else teacher
     table = padlab.add_rewards(table, scorer, "teacher_reward")
     if settings["alpha"] > 0:
         table = padlab.add_selection_probs(table, teacher)
@@ -171,7 +171,7 @@ def train(job: Job) -> padlab.LanguageModel:
 
 def heldout(count: int, folder: Path) -> Any:
     """The untrained student's samples to notes with names never seen, with the teacher's rewards."""
-    student, teacher = padlab.load_pair("reading")
+    student, teacher = padlab.load_pair("reading", dtype="float32")
     prompts, place = evaluation_prompts("names", count), folder / f"heldout-names-{count}"
     table = padlab.sample_responses(student, prompts, seed=1, **padlab.PRESETS["reading"].sampling(), folder=place)
     return padlab.add_rewards(table, teacher, "teacher_reward", folder=place / "reading")
@@ -198,7 +198,7 @@ def measure(job: Job, student: padlab.LanguageModel, count: int, folder: Path) -
     if job.group == "headline" and job.method in ("none", "ppd"):
         table = heldout(min(count, AGREEMENT), folder)
         report = padlab.rank_agreement(
-            student, padlab.load_pair("reading").teacher, table, quality=reading.quality,
+            student, padlab.load_pair("reading", dtype="float32").teacher, table, quality=reading.quality,
             alpha=student.training["alpha"], beta=student.training["beta"],
         )  # fmt: skip
         measures |= {name: report.per_prompt[name].tolist() for name in ("jsd", "kendall_tau", "truth_tau")}
@@ -207,14 +207,14 @@ def measure(job: Job, student: padlab.LanguageModel, count: int, folder: Path) -
 
 def work(job: Job, count: int, folder: Path) -> str:
     """Run a job and write its file; what to print."""
-    torch.set_num_threads(1)
+    where = machine(1)
     path, start = folder / f"{job.name}.json", time.monotonic()
     if path.exists():
         return ""
     trained = train(job)
     seconds = time.monotonic() - start
     log = [{k: v for k, v in entry.items() if k != "epoch"} for entry in trained.history if "loss" in entry]
-    result = {**asdict(job), "train_seconds": seconds, **measure(job, trained, count, folder), "history": log}
+    result = {**asdict(job), "machine": where, "train_seconds": seconds, **measure(job, trained, count, folder), "history": log}
     write_json(path, result)
     means = ", ".join(f"{k} {np.nanmean(v):.3f}" for k, v in result.items() if isinstance(v, list) and k != "history")
     return f"{job.name}: {means}; {seconds:.0f} + {time.monotonic() - start - seconds:.0f} s"

@@ -28,8 +28,8 @@ def transformers_generate(model, prompt_ids, n, max_new_tokens, prompts_per_batc
     for start in range(0, len(prompt_ids), prompts_per_batch):
         batch = prompt_ids[start : start + prompts_per_batch]
         longest = max(map(len, batch))
-        ids = torch.tensor([[pad] * (longest - len(p)) + p for p in batch])
-        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in batch])
+        ids = torch.tensor([[pad] * (longest - len(p)) + p for p in batch], device=model.device)
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in batch], device=model.device)
         output = model.model.generate(
             input_ids=ids, attention_mask=mask, do_sample=True, num_return_sequences=n, max_new_tokens=max_new_tokens,
             top_k=0, pad_token_id=pad, **SAMPLING,

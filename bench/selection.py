@@ -27,8 +27,9 @@ def plain_answers(model, rows, questions_per_batch):
         for start in range(0, len(ids), questions_per_batch):
             batch = ids[start : start + questions_per_batch]
             lengths = torch.tensor([len(p) for p in batch])
-            input_ids = torch.tensor([p + [0] * (int(lengths.max()) - len(p)) for p in batch])
-            mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
+            rows_of_ids = [p + [0] * (int(lengths.max()) - len(p)) for p in batch]
+            input_ids = torch.tensor(rows_of_ids, device=network.device)
+            mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long().to(network.device)
             logits = network(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
             logps = logits[torch.arange(len(batch)), lengths - 1].log_softmax(-1)
             per_letter = torch.stack([logps[:, tokens].logsumexp(-1) for tokens in letters], -1)
