@@ -92,6 +92,7 @@ def jobs(groups: list[str], folder: Path, seeds: int) -> list[Job]:
         "methods": [  # each at the best of its rates, once "method_rates" is done
             Job("methods", method=m, seed=s, settings=best_rate(folder, m)) for s in few for m in METHODS
         ],
+        "judge_tune": judge_tuning(),
         "tune": tuning(),
         "method_rates": rates(),
     }
@@ -105,6 +106,12 @@ def tuning() -> list[Job]:
         {"beta": 5.0}, {"beta": 10.0}, {"learning_rate": 2e-4}, {"learning_rate": 1e-3}, {"prompts": 64}, {"n": 8},
     ]  # fmt: skip
     return [Job("tune", method="none", side="train"), *[Job("tune", side="train", settings=c) for c in changes]]
+
+
+def judge_tuning() -> list[Job]:
+    """PPD on `reading-judge` with other settings than the preset's, on training names."""
+    changes = [{}, {"alpha": 1.0}, {"num_train_epochs": 2}, {"learning_rate": 1e-3}, {"prompts": 256}, {"n": 8}]
+    return [Job("judge_tune", "reading-judge", side="train", settings={"alpha": 0.5, **c}) for c in changes]
 
 
 def rates() -> list[Job]:
@@ -345,7 +352,7 @@ def main() -> None:
     parser.add_argument(
         "--groups",
         nargs="+",
-        default=["headline", "judge", "tune", "rates", "method_rates", "methods", "bare", "rounds", "n"],
+        default=["headline", "judge", "tune", "judge_tune", "rates", "method_rates", "methods", "bare", "rounds", "n"],
     )
     parser.add_argument("--seeds", type=int, default=5, help="of the headline; the other groups have at most three")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
