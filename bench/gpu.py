@@ -145,9 +145,12 @@ def reward_error(report: Report, student) -> None:
     student.model.to(torch.bfloat16)
     error = (rewards[torch.bfloat16] - rewards[torch.float32]).abs()
     spread = rewards[torch.float32].std(-1).mean()
-    report.rows.append({"preset": report.preset, "task": "bfloat16 rewards", "beta_times_error": BETA * float(error.max())})
-    print(f"  rewards, bfloat16 beside float32: beta x error {BETA * error.mean():.4f} on average, "
-          f"{BETA * error.max():.4f} at most; beta x standard deviation within a prompt {BETA * spread:.4f}", flush=True)  # fmt: skip
+    report.rows.append(
+        {"preset": report.preset, "task": "bfloat16 rewards", "beta_times_error": BETA * float(error.max())}
+    )
+    mean, largest, width = (BETA * float(value) for value in (error.mean(), error.max(), spread))
+    print(f"  rewards, bfloat16 beside float32, times beta: {mean:.4f} apart on average, {largest:.4f} at most; "
+          f"standard deviation within a prompt {width:.4f}", flush=True)  # fmt: skip
 
 
 def main() -> None:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from _measure import machine
 
 import padlab
@@ -159,9 +158,7 @@ def train(job: Job) -> padlab.LanguageModel:
     if job.method == "none":
         return student
     if rounds > 1:
-        return padlab.run_rounds(
-            student, teacher, prompts, rounds=int(rounds), sampling=sampling, **settings
-        )[0]
+        return padlab.run_rounds(student, teacher, prompts, rounds=int(rounds), sampling=sampling, **settings)[0]
     writer = teacher if job.method == "sft" else student
     table = padlab.sample_responses(writer, prompts, seed=job.seed, **sampling)
     scorer = padlab.load_model("embedded", dtype="float32") if job.method == "bare" else teacher
@@ -221,7 +218,13 @@ def work(job: Job, count: int, folder: Path) -> str:
     trained = train(job)
     seconds = time.monotonic() - start
     log = [{k: v for k, v in entry.items() if k != "epoch"} for entry in trained.history if "loss" in entry]
-    result = {**asdict(job), "machine": where, "train_seconds": seconds, **measure(job, trained, count, folder), "history": log}
+    result = {
+        **asdict(job),
+        "machine": where,
+        "train_seconds": seconds,
+        **measure(job, trained, count, folder),
+        "history": log,
+    }
     write_json(path, result)
     means = ", ".join(f"{k} {np.nanmean(v):.3f}" for k, v in result.items() if isinstance(v, list) and k != "history")
     return f"{job.name}: {means}; {seconds:.0f} + {time.monotonic() - start - seconds:.0f} s"

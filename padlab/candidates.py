@@ -2,7 +2,8 @@
 
 A `datasets.Dataset`, one row per prompt; each phase adds columns and changes none.
 
-    prompt               str            required
+    prompt               str            required; the last user message
+    previous_messages    list of {role, content}: the conversation before the prompt, where there is one
     responses            list of n str  required
     response_ids         list of n lists of int: exactly what was sampled, end-of-turn token included
     response_tokenizer   str: whose ids these are (`LanguageModel.tokenizer_hash`); without ids text is encoded
@@ -21,6 +22,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from padlab.conversations import PREVIOUS, answer_text, check_previous, conversation, prompt_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -73,7 +76,7 @@ def to_trl(table: Dataset, by: str = "teacher_reward") -> Dataset:
     for entry in check_candidates(table, needs=(by,)):
         values = entry[by]
         order = sorted(range(len(values)), key=values.__getitem__)
-        row = {"prompt": [{"role": "user", "content": entry["prompt"]}]}
+        row = {"prompt": conversation(entry)}
         for side, k in (("chosen", order[-1]), ("rejected", order[0])):
             row[side] = [{"role": "assistant", "content": entry["responses"][k]}]
             row[f"{side}_score"] = values[k]
@@ -86,15 +89,18 @@ def from_trl(table: Dataset) -> Dataset:
     """Candidates with n = 2 from a preference data set: prompt, chosen, rejected as text or as messages.
 
     Raises:
-        ValueError: columns are missing, or a conversation has more than one turn.
+        ValueError: columns are missing, or an answer does not belong to its prompt (row named).
     """
     table = as_dataset(table)
     if missing := [c for c in ("prompt", "chosen", "rejected") if c not in table.column_names]:
         raise ValueError(f"a preference table needs prompt, chosen, rejected; missing: {missing}")
     rows = []
     for row, entry in enumerate(table):
-        responses = [single_turn_text(entry[side], "assistant", f"row {row}") for side in ("chosen", "rejected")]
-        rows.append({"prompt": single_turn_text(entry["prompt"], "user", f"row {row}"), "responses": responses})
+        asked = prompt_columns(entry["prompt"], f"row {row}")
+        responses = [
+            answer_text(entry[side], conversation(asked), f"row {row}, {side}") for side in ("chosen", "rejected")
+        ]
+        rows.append({**asked, "responses": responses})
     return check_candidates(rows)
 
 
@@ -125,11 +131,15 @@ def as_dataset(table: Any) -> Dataset:
     rows = [{name: entry.get(name) for name in names} for entry in rows]  # from_list knows the first row's names only
     try:
         return Dataset.from_list(rows)
-    except (ValueError, TypeError) as error:  # Arrow's errors and lone surrogates: find the row that is to blame
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+    ) as error:  # Arrow's errors and lone surrogates: find the row that is to blame
         for row in range(len(rows)):
             try:
                 Dataset.from_list(rows[: row + 1])
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 raise ValueError(f"row {row} does not fit into the table: {error}; mend or drop that row") from None
         raise
 
@@ -154,47 +164,6 @@ def rows_of(source: Any) -> Iterable[Any]:
     return source.with_format(None) if formatted else source
 
 
-def single_turn_text(value: Any, role: str, where: str) -> str:
-    r"""A text as it is; of a conversation the one message of that role, a user's with the system message in front.
-
-    Args:
-        value: str, or a list of {"role", "content"}. System and developer messages go in front of the user's; the
-            assistant's answer to it, or the question before an answer, is left out.
-        role: "user" or "assistant".
-        where: names the row in errors.
-
-    Raises:
-        ValueError: no such message or several, another one that would be lost, or content that is not text.
-
-    >>> single_turn_text([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "user", "")
-    'Be brief.\n\nHi'
-    """
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, Sequence) or not all(isinstance(m, Mapping) for m in value):
-        raise ValueError(f"{where}: expected text or a list of messages, found {type(value).__name__}; drop the row")
-    if not all(m.get("role") for m in value):
-        keys = sorted({key for m in value for key in m})
-        raise ValueError(f"{where}: messages need the keys role and content, found {', '.join(keys)}; rename them")
-    roles = [m["role"] for m in value]
-    if (count := roles.count(role)) != 1:
-        raise ValueError(f"{where}: expected one {role} message, found {count} {role} turns; drop the row")
-    before, after = roles[: roles.index(role)], roles[roles.index(role) + 1 :]
-    instructions, answers = ("system", "developer"), ("assistant",)
-    allowed = (instructions, answers) if role == "user" else ((*instructions, "user"), ())
-    for side, found, known in zip(("before", "after"), (before, after), allowed, strict=True):
-        if others := [r for r in found if r not in known]:
-            raise ValueError(
-                f"{where}: a message of role {others[0]!r} {side} the {role}'s would be lost; drop the row, or write "
-                "the conversation as one text"
-            )
-    kept = [m for m in value if m["role"] == role or (role == "user" and m["role"] in instructions)]
-    texts = [m.get("content") for m in kept]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{where}: message content must be text (no images, no tool calls); drop the row")
-    return "\n\n".join(texts)
-
-
 def _missing_message(missing: list[str], present: list[str]) -> str:
     hints = {
         "responses": "run padlab.sample_responses, or bring your own",
@@ -215,6 +184,7 @@ def _check_row(row: int, entry: Mapping[str, Any], needs: Sequence[str]) -> None
         raise ValueError(f"row {row}: the prompt must be one text, got a {kind}; padlab.load_prompts reads messages")
     if not (entry["prompt"] or "").strip():
         raise ValueError(f"row {row}: the prompt is empty; drop the row or give it a text")
+    check_previous(entry.get(PREVIOUS), f"row {row}, {PREVIOUS}")
     if not isinstance(responses, Sequence) or isinstance(responses, str) or not responses:
         raise ValueError(f"row {row}: `responses` must be a list of at least one string")
     for column in needs:
@@ -226,12 +196,16 @@ def _check_row(row: int, entry: Mapping[str, Any], needs: Sequence[str]) -> None
             raise ValueError(f"row {row}: {column} has {len(entry[column])} entries for {len(responses)} responses")
     sampled = entry.get("response_ids") or [[]] * len(responses)
     for k, (text, ids) in enumerate(zip(responses, sampled, strict=True)):
-        if not isinstance(text, str) or not (text.strip() or ids):
+        if text is not None and not isinstance(text, str):
+            raise ValueError(f"row {row}, response {k}: a response must be text, got a {type(text).__name__}")
+        if text is None or not (text.strip() or ids):
             raise ValueError(f"row {row}, response {k}: empty response; drop it or sample again")
     for column in dict.fromkeys([*NUMBERS, *named]):
         for k, value in enumerate(entry.get(column) or []):
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"row {row}, response {k}: {column} is {value}; score that response again or drop it")
+    if not all(isinstance(value, bool) for value in entry.get("finished") or []):
+        raise ValueError(f"row {row}: `finished` must hold true or false per response, got {entry['finished']}")
     probabilities = entry.get("selection_prob")
     if probabilities and (min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-4):
         raise ValueError(f"row {row}: selection_prob must be >= 0 and sum to 1, got {probabilities}")

@@ -169,7 +169,7 @@ def _distill_in_rounds(options, student, teacher, table, settings):
     record_stage(options.run, "checkpoints", settings)
     folder = options.run / "rounds"
     trained, history = padlab.run_rounds(
-        student, teacher, table["prompt"], rounds=options.rounds, sampling=sampling, folder=folder, **settings
+        student, teacher, table, rounds=options.rounds, sampling=sampling, folder=folder, **settings
     )
     for row in history[1:]:
         measures = ", ".join(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padlab.bundled import bundled
-from padlab.candidates import as_dataset, rows_of, single_turn_text
+from padlab.candidates import as_dataset, rows_of
+from padlab.conversations import PREVIOUS, prompt_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,11 +30,13 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
         column: where the prompt is, if not in `prompt` or `messages`.
 
     Returns:
-        Dataset with `prompt` and the source's other columns, where they stand in every row or are None elsewhere.
+        Dataset with `prompt` and the source's other columns, where they stand in every row or are None elsewhere. Of a
+        conversation the last user message is the prompt, and what was said before it (system messages too) the column
+        `previous_messages`.
 
     Raises:
-        ValueError: broken JSONL line, empty prompt, duplicate id, missing column, or a conversation of several turns;
-            names the line or row and the remedy.
+        ValueError: broken JSONL line, empty prompt, duplicate id, missing column, or a conversation of which something
+            would be lost; names the line or row and the remedy.
 
     >>> load_prompts(["Why is the sky blue?", "Name three rivers."]).num_rows
     2
@@ -72,8 +75,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         where = f"{path.name}, line {number}"
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            reason = f"{error.msg} at column {error.colno}"
+        except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, or too deeply nested
+            broken = isinstance(error, json.JSONDecodeError)
+            reason = f"{error.msg} at column {error.colno}" if broken else str(error)
             raise ValueError(f"{where} is not valid JSON ({reason}); mend or delete that line") from None
         if not isinstance(rows[-1], dict):
             raise ValueError(f'{where} is a {type(rows[-1]).__name__}, expected an object such as {{"prompt": "..."}}')
@@ -86,13 +90,15 @@ def _one_prompt(entry: Any, column: str | None, where: str) -> dict[str, Any]:
     column = column or ("prompt" if "prompt" in entry else "messages")
     if column not in entry:
         raise ValueError(f"{where}: no column {column!r}; there are {', '.join(entry)}. Name it with column=...")
-    text = single_turn_text(entry[column], "user", where)
-    if not text.strip():
+    columns = prompt_columns(entry[column], where)
+    if not columns["prompt"].strip():
         raise ValueError(f"{where}: the prompt is empty; drop the row")
     others = {k: v for k, v in entry.items() if k != column}
     if column != "prompt" and "prompt" in others:
         raise ValueError(f"{where}: there is a column 'prompt' beside {column!r}; rename or remove one of them")
-    return {**others, "prompt": text}
+    if PREVIOUS in columns and others.get(PREVIOUS):
+        raise ValueError(f"{where}: there is a column {PREVIOUS!r} beside the messages; rename or remove one of them")
+    return {**others, **columns}
 
 
 def _check_ids(prompts: list[dict[str, Any]], where: str) -> None:

@@ -120,16 +120,22 @@ def test_there_and_back():
     row = {"prompt": "p", "chosen": talk, "rejected": [talk[0], {"role": "assistant", "content": "b"}]}
     assert from_trl([row])[0]["responses"] == ["a", "b"]
     system = [{"role": "system", "content": "Be brief."}, *talk]
-    assert from_trl([{**row, "prompt": system}])[0]["prompt"] == "Be brief.\n\np"
+    first = from_trl([{**row, "prompt": system}])[0]
+    assert (first["previous_messages"], first["prompt"]) == (system[:1], "p")
+    longer = [*talk, {"role": "user", "content": "q"}]
+    row = {"prompt": longer, "chosen": [*longer, {"role": "assistant", "content": "a"}], "rejected": "b"}
+    scored = add_columns(from_trl([row]), {"teacher_reward": [[1.0, 0.0]]})
+    assert from_trl(to_trl(scored))[0] == {"previous_messages": talk, "prompt": "q", "responses": ["a", "b"]}
 
 
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({"chosen": [{"role": "assistant", "content": "x"}] * 2}, "row 1: expected one assistant message.*found 2"),
-        ({"chosen": [{"role": "user", "content": "x"}]}, "row 1: expected one assistant message.*found 0"),
-        ({"chosen": None}, "row 1: expected text or a list of messages, found NoneType"),
-        ({"chosen": [{"role": "assistant", "content": None}]}, "row 1: message content must be text"),
+        ({"chosen": [{"role": "assistant", "content": "x"}] * 2}, "row 1, chosen: .*not those of the prompt"),
+        ({"chosen": [{"role": "user", "content": "x"}]}, "row 1, chosen: .*end with an assistant message"),
+        ({"chosen": []}, "row 1, chosen: .*end with an assistant message"),
+        ({"chosen": None}, "row 1, chosen: expected text or a list of messages, found NoneType"),
+        ({"chosen": [{"role": "assistant", "content": None}]}, "row 1, chosen: message content must be text"),
         ({"chosen": [{"role": "assistant", "content": ""}]}, "row 1, response 0: empty response"),
     ],
 )

@@ -1,13 +1,19 @@
 """Tables, files and conversations as people have them: taken whole, or refused by row with what to write instead."""
 
+import copy
 import gzip
 import json
 
 import pandas as pd
 import pytest
+import torch
 from datasets import Dataset
 
 import padlab
+from padlab.lm.chat import encode_chat
+from padlab.lm.encoding import candidate_ids
+from padlab.lm.models import LanguageModel
+from padlab.training.collator import training_examples
 
 ROWS = [
     {"prompt": f"Q{k}", "responses": ["yes", "no", "perhaps"], "teacher_reward": [-1.0, -2.0, -1.5]} for k in (0, 1)
@@ -77,23 +83,63 @@ def test_other_files_are_refused_with_the_line_to_write(tmp_path, name):
         padlab.load_prompts(frame)
 
 
-def test_instructions_before_the_question_are_kept():
+def test_what_was_said_before_the_question_is_kept():
+    before = (("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"))
     prompts = padlab.load_prompts(
         [
-            {"messages": talk(("system", "Be brief."), ("user", "Hi"))},
+            {"messages": talk(*before, ("user", "Who are you?"))},
             {"messages": talk(("developer", "Answer in French."), ("user", "Hi"), ("assistant", "Salut"))},
+            {"messages": talk(("user", "Hi"))},
         ]
     )
-    assert prompts["prompt"][:] == ["Be brief.\n\nHi", "Answer in French.\n\nHi"]
+    assert prompts["prompt"][:] == ["Who are you?", "Hi", "Hi"]
+    assert prompts["previous_messages"][:2] == [talk(*before), talk(("system", "Answer in French."))]
+    assert not prompts["previous_messages"][2]
+
+
+def test_models_read_the_whole_conversation(tiny):
+    """Prompt ids, rewards and selection questions are those of the conversation; without it they are others."""
+    before, question = talk(("user", "My name is Ann."), ("assistant", "Hello, Ann!")), "What is my name?"
+    rows = [{"prompt": question, "previous_messages": before}, {"prompt": question}]
+    for model in tiny:
+        table = padlab.sample_responses(model, rows, n=3, max_new_tokens=5)
+        whole = [*before, {"role": "user", "content": question}]
+        asked, _ = candidate_ids(model, table)
+        assert asked[0] == model.tokenizer.apply_chat_template(whole, add_generation_prompt=True, return_dict=False)
+        assert table["responses"][0] != table["responses"][1]
+        text = [{**row, "responses": ["Ann", "I do not know"]} for row in rows]
+        rewards = padlab.add_rewards(text, model)["teacher_reward"]
+        assert rewards[0] == pytest.approx(padlab.score(model, whole, ["Ann", "I do not know"]))
+        assert rewards[0] != pytest.approx(rewards[1])
+    seen = []
+
+    def question_of(prompt, options):
+        seen.append(prompt)
+        return padlab.phases.multiple_choice.multiple_choice_question(prompt, options)
+
+    padlab.add_selection_probs(text, tiny.teacher, question=question_of)
+    whole = "User: My name is Ann.\n\nAssistant: Hello, Ann!\n\nUser: What is my name?"
+    assert set(seen) - {"prompt"} == {whole, question}
+    assert seen.count(whole) == seen.count(question)
+
+
+def test_conversations_are_trained_on_and_resumed(tiny, tmp_path):
+    rows = [{"prompt": "b", "previous_messages": talk(("system", "Be brief."), ("user", "a"), ("assistant", "x"))}]
+    table = padlab.add_rewards(padlab.sample_responses(tiny.student, rows, n=2, max_new_tokens=4), tiny.teacher)
+    assert table["previous_messages"][0] == rows[0]["previous_messages"]
+    ids = training_examples(tiny.student, table, padlab.PADConfig(str(tmp_path / "out")))[0]["prompt_ids"]
+    assert ids == encode_chat(tiny.student.tokenizer, [*rows[0]["previous_messages"], *talk(("user", "b"))])
+    padlab.sample_responses(tiny.student, rows, n=2, max_new_tokens=4, folder=tmp_path / "run")
+    with pytest.raises(ValueError, match="prompts"):
+        padlab.sample_responses(tiny.student, [{"prompt": "b"}], n=2, max_new_tokens=4, folder=tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        (talk(("assistant", "I am a pirate."), ("user", "Who are you?")), "role 'assistant' before the user's"),
-        (talk(("user", "a"), ("assistant", "b"), ("user", "c")), "found 2 user turns"),
-        (talk(("user", "a"), ("tool", "b")), "role 'tool' after the user's"),
-        (talk(("system", "a")), "found 0 user turns"),
+        (talk(("user", "a"), ("tool", "b")), "role 'tool' is not supported"),
+        (talk(("user", "a"), ("assistant", "b"), ("system", "c")), "role 'system' after the last user message"),
+        (talk(("system", "a")), "no user message"),
         (talk(("user", None)), "must be text"),
         ([{"role": "user"}], "must be text"),
         ([{"from": "human", "value": "Hi"}], "role and content, found from, value"),
@@ -103,6 +149,9 @@ def test_instructions_before_the_question_are_kept():
 def test_conversations_that_would_lose_something_are_refused(messages, reason):
     with pytest.raises(ValueError, match=f"row 0: .*{reason}"):
         padlab.load_prompts([{"prompt": messages}])
+    broken = {"prompt": "a", "responses": ["b"], "previous_messages": [{"role": "tool", "content": "c"}]}
+    with pytest.raises(ValueError, match=r"row 0, previous_messages: .*'tool'"):
+        padlab.check_candidates([broken])
 
 
 def test_one_text_where_a_list_is_wanted_is_refused(tiny):
@@ -151,3 +200,68 @@ def test_damaged_gguf_files_are_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(RuntimeError, match=r"mödel\.gguf cannot be read as a GGUF model"):
         padlab.load_model(path)
+
+
+def test_a_tokenizer_larger_than_the_model_is_named_by_row(tiny):
+    tokenizer, network = tiny.teacher.tokenizer, copy.deepcopy(tiny.teacher.model)
+    network.resize_token_embeddings(len(tokenizer) - 1)
+    model, beyond = LanguageModel(network, tokenizer, "small", "small"), tokenizer.decode([len(tokenizer) - 1])
+    calls = {
+        "row 1": lambda: padlab.add_rewards(row_of("a") + row_of(beyond), model),
+        "row 2": lambda: padlab.sample_responses(model, ["a", "a", beyond], n=2, max_new_tokens=2),
+        "row 0: the selection question": lambda: padlab.add_selection_probs(
+            [{"prompt": "Q", "responses": ["a", beyond]}], model
+        ),
+    }
+    for where, call in calls.items():
+        with pytest.raises(ValueError, match=f"{where}: token id .*belongs to another model"):
+            call()
+
+
+def row_of(response):
+    return [{"prompt": "Q", "responses": [response]}]
+
+
+def test_broken_weights_are_named_by_the_row_of_the_table(tiny):
+    network = copy.deepcopy(tiny.teacher.model)
+    (letter,) = tiny.teacher.tokenizer("Z")["input_ids"]
+    network.config.tie_word_embeddings = False
+    network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.detach().clone())
+    network.get_input_embeddings().weight.data[letter] = float("nan")
+    model = LanguageModel(network, tiny.teacher.tokenizer, "broken", "broken")
+    rows = [{"prompt": "Q", "responses": ["a", "b"]} for _ in range(5)]
+    with pytest.raises(FloatingPointError, match="row 3"):
+        padlab.add_rewards([*rows[:3], {"prompt": "Z", "responses": ["a", "b"]}], model, shard_size=2)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"prompt": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "recursion"),
+        ('{"prompt": "a", "x": ' + "9" * 5000 + "}", "digits"),
+        ('{"prompt": "a", "x": ' + "9" * 40 + "}", "row 1 does not fit"),
+        ('{"prompt": "a", "x": ' + "[" * 80 + "]" * 80 + "}", "row 1 does not fit"),
+        ('{"prompt": "a", "x": {"y": 1}}', "row 1 does not fit"),
+    ],
+)
+def test_broken_lines_are_named(tmp_path, line, reason):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a", "x": 1}\n' + line + "\n")
+    with pytest.raises(ValueError, match=f"(line 2|row 1).*{reason}|{reason}"):
+        padlab.load_prompts(tmp_path / "p.jsonl")
+
+
+def test_types_are_checked_by_name(tiny):
+    with pytest.raises(ValueError, match="response 0: a response must be text, got a int"):
+        padlab.check_candidates([{"prompt": "a", "responses": [1, 2]}])
+    with pytest.raises(ValueError, match="`finished` must hold true or false"):
+        padlab.check_candidates([{"prompt": "a", "responses": ["x", "y"], "finished": ["no", "no"]}])
+    with pytest.raises(ValueError, match="dtype must be float32"):
+        padlab.load_model("embedded", dtype="float17")
+    assert {m.model.dtype for m in padlab.load_pair("tiny", dtype="bfloat16")} == {torch.bfloat16}
+
+
+def test_a_model_keeps_its_stored_type_on_request(tiny, tmp_path):
+    network = copy.deepcopy(tiny.teacher.model).to(torch.bfloat16)
+    LanguageModel(network, tiny.teacher.tokenizer, "m", "m").save(tmp_path / "m")
+    assert padlab.load_model(tmp_path / "m", dtype="auto", device="cpu").model.dtype == torch.bfloat16
+    assert padlab.load_model(tmp_path / "m", device="cpu").model.dtype == torch.float32

@@ -22,16 +22,17 @@ FILES = sorted((ROOT / "padlab").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-BASE = {"bundled", "candidates", "progress", "prompts", "runs"}
+BASE = {"bundled", "candidates", "conversations", "progress", "prompts", "runs"}
 MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import beside itself
     "bundled": set(),
     "progress": set(),
-    "candidates": set(),
+    "conversations": set(),
+    "candidates": {"conversations"},
     "runs": {"progress"},
-    "prompts": {"bundled", "candidates"},
+    "prompts": {"bundled", "candidates", "conversations"},
     "rankings": set(),
     "worlds": set(),
-    "lm": {"bundled", "worlds"},
+    "lm": {"bundled", "conversations", "worlds"},
     "training": BASE | {"rankings", "lm"},
     "phases": BASE | {"rankings", "lm", "training"},
     "study": BASE | {"rankings", "lm", "worlds", "training", "phases"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "demo": BASE,
     "cli": BASE | {"lm", "demo"},  # the rest through the public names
 }
-CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 6750, 50, 7, 300  # 310 are the reading world's texts
+CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 6850, 50, 7, 300  # 310 are the reading world's texts
 
 
 def imported(path: Path) -> set[str]:

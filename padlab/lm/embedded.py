@@ -105,7 +105,7 @@ def _read_gguf(path: Path, dtype: Any) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    loaded = AutoModelForCausalLM.from_pretrained(**place, dtype=dtype or torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32 if dtype in (None, "auto") else dtype)
     config = type(loaded.config).from_dict(
         {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
     )

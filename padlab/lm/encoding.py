@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from padlab.conversations import conversation
 from padlab.lm.chat import decode_answer, encode_answers, end_of_turn_id, stop_ids
 from padlab.lm.models import LanguageModel
 from padlab.lm.plain_text import plain_text
@@ -26,7 +27,7 @@ def candidate_ids(model: LanguageModel, candidates: Dataset) -> tuple[list[list[
         same_tokenizer = bool(entry.get("response_ids")) and entry.get("response_tokenizer") == tokenizer_hash
         try:
             texts = [] if same_tokenizer else entry["responses"]
-            prompt, group = encode_answers(model.tokenizer, entry["prompt"], texts)
+            prompt, group = encode_answers(model.tokenizer, conversation(entry), texts)
             if same_tokenizer:
                 group = [_sampled_ids(model, entry, k, prompt, stops) for k in range(len(entry["responses"]))]
             group = [_with_end(entry, k, ids, end, stops) for k, ids in enumerate(group)]

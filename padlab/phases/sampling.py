@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padlab.candidates import OF_RESPONSES, add_columns, check_candidates
+from padlab.conversations import conversation, transcript
 from padlab.lm.chat import decode_answer, encode_chat, stop_ids
+from padlab.lm.fast.scoring import check_known_ids
 from padlab.lm.generate import generate_rows
 from padlab.lm.models import LanguageModel
 from padlab.prompts import load_prompts
@@ -72,15 +74,18 @@ def sample_responses(
     _check_settings(n, temperature, top_p, max_new_tokens, oversample)
     table = load_prompts(prompts)
     table = table.remove_columns([name for name in OF_RESPONSES if name in table.column_names])
-    prompt_ids = [encode_chat(student.tokenizer, text) for text in table["prompt"]]
+    prompt_ids = [encode_chat(student.tokenizer, conversation(entry)) for entry in table]
+    check_known_ids(student.model, prompt_ids, [f"row {row}" for row in range(len(table))])
     check_context(student, prompt_ids, max_new_tokens)
     options = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
     stops = stop_ids(student.model, student.tokenizer)
 
     def draw(rows: Sequence[int], numbers: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
         """For each row its responses of these numbers."""
-        prompts_and_numbers = zip(rows, numbers, strict=True)
-        uniforms = [_random_streams(seed, table[row]["prompt"], ks, max_new_tokens) for row, ks in prompts_and_numbers]
+        uniforms = [
+            _random_streams(seed, transcript(table[row]), ks, max_new_tokens)
+            for row, ks in zip(rows, numbers, strict=True)
+        ]
         ids = [prompt_ids[row] for row in rows]
         sampled = generate_rows(student.model, student.tokenizer, ids, uniforms, **options)
         return [
@@ -89,7 +94,10 @@ def sample_responses(
         ]
 
     def work(rows: Sequence[int]) -> list[dict[str, Any]]:
-        drawn = draw(rows, [range(oversample or n)] * len(rows))
+        try:
+            drawn = draw(rows, [range(oversample or n)] * len(rows))
+        except FloatingPointError as error:
+            raise FloatingPointError(f"rows {rows[0]} to {rows[-1]}: {error}") from None
         if distinct:
             _redraw_repeats(drawn, lambda places, numbers: draw([rows[k] for k in places], numbers))
         kept = [pick_diverse([r["text"] for r in row], n) if oversample else range(n) for row in drawn]

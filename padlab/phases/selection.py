@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from padlab.candidates import add_columns, check_candidates
+from padlab.conversations import transcript
 from padlab.lm.models import LanguageModel, Question
 from padlab.phases.multiple_choice import (
     LETTERS,
@@ -139,7 +140,7 @@ class _Asker:
 
     def key(self, entry: dict[str, Any]) -> tuple[str, list[str], str]:
         """What decides a row's answers: its texts, and the first question as it is asked."""
-        prompt, responses = entry["prompt"], entry["responses"]
+        prompt, responses = transcript(entry), entry["responses"]
         options = self._options(responses)
         first = [order for order in orders_of(len(options), self.method, options)[:1] if 1 < len(order) <= len(LETTERS)]
         return prompt, responses, "".join(self.question(prompt, [options[k] for k in order]) for order in first)
@@ -157,7 +158,7 @@ class _Asker:
             orders = orders_of(n, self.method, options)
             listed = [tuple(options[k] for k in order) for order in orders]
             asked = list(dict.fromkeys(listed))  # equal texts make some orders one question
-            answers = ASK[self.reply](self.model, entry["prompt"], asked, self.question)
+            answers = ASK[self.reply](self.model, transcript(entry), asked, self.question)
             answers = answers.select([asked.index(order) for order in listed])
         except (ValueError, FloatingPointError) as error:
             raise type(error)(f"row {row}: {error}") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from padlab import LanguageModel, add_rewards, add_selection_probs, check_candidates, distill, sample_responses
+from padlab.conversations import PREVIOUS
 from padlab.phases.rounds import Evaluate
 from padlab.rankings.calibration import calibrate
 from padlab.runs import as_folder
@@ -95,7 +96,8 @@ def keep_best_and_worst(table: Dataset, alpha: float = 0.0, match_scale: bool = 
         ends = [int(reward.argmax()), int(reward.argmin())]
         columns = {c: [entry[c][k] for k in ends] for c in COLUMNS if entry.get(c) is not None}
         columns["teacher_reward"] = [float(reward[k]) for k in ends]
-        rows.append({"prompt": entry["prompt"], "response_tokenizer": entry["response_tokenizer"], **columns})
+        kept = {c: entry[c] for c in ("prompt", PREVIOUS, "response_tokenizer") if entry.get(c) is not None}
+        rows.append({**kept, **columns})
     return check_candidates(rows)
 
 

@@ -143,11 +143,11 @@ def test_equal_responses_tie_exactly(model):
 def test_batches_are_halved_when_memory_runs_out(monkeypatch, build_model):
     model, sizes = build_model("llama"), []
 
-    def with_little_memory(model, batch):
+    def with_little_memory(model, batch, names):
         sizes.append(len(batch.input_ids))
         if len(batch.input_ids) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return response_logprobs(model, batch)
+        return response_logprobs(model, batch, names)
 
     prompts, responses = [[5, k] for k in range(8)], [[[7, 8], [9, 10]]] * 8
     expected = score_ids(model, prompts, responses)
@@ -177,7 +177,7 @@ def test_broken_weights_are_reported_not_returned(build_model):
     model = build_model("llama")
     model.lm_head.weight.data[7] = float("nan")
     for exact in (False, True):
-        with pytest.raises(FloatingPointError, match="response 0 of the batch: the model's logits are not finite"):
+        with pytest.raises(FloatingPointError, match="row 0: the model's logits are not finite"):
             score_ids(model, [[1, 2]], [[[3]]], exact=exact)
 
 

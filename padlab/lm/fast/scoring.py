@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -31,12 +32,15 @@ _packing_refusals: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # why resp
 _reported: WeakSet[Any] = WeakSet()
 
 
-def response_logprobs(model: Any, batch: ResponseBatch) -> Float[Tensor, "responses length"]:
+def response_logprobs(
+    model: Any, batch: ResponseBatch, names: Sequence[str] | None = None
+) -> Float[Tensor, "responses length"]:
     """Log-probability of every response token, differentiable.
 
     Args:
         model: a causal LM (peft models too).
         batch: see `make_response_batch`.
+        names: what errors call the responses; None: by their number in the batch.
 
     Returns:
         nats, float32, <= 0; 0 where there is no token.
@@ -51,7 +55,7 @@ def response_logprobs(model: Any, batch: ResponseBatch) -> Float[Tensor, "respon
         logps = batch.unflatten(target_logprobs(model, hidden, targets))
     else:
         logps = batch.unflatten(selective_log_softmax(hidden, targets))
-    _check_finite(model, logps)
+    _check_finite(model, logps, names)
     return logps
 
 
@@ -86,6 +90,7 @@ def score_ids(
     exact: bool = False,
     tokens_per_batch: int = TOKENS_PER_BATCH,
     pack: bool | None = None,
+    row_numbers: Sequence[int] | None = None,
 ) -> list[list[list[float]]]:
     """Token log-probabilities of many responses, in length-sorted batches, returned in the order of the input.
 
@@ -97,23 +102,26 @@ def score_ids(
         exact: use the reference, `padlab.lm.logprobs`, one prompt at a time; slower, and it holds all logits.
         tokens_per_batch: padded tokens per forward pass; halved when memory runs out.
         pack: a prompt and its responses in one row; None asks `can_pack`.
+        row_numbers: the prompts' rows in the user's table, for errors; None counts from 0.
 
     Returns:
         per prompt, per response: nats per token.
 
     Raises:
-        ValueError: a prompt or response without tokens; names it.
-        FloatingPointError: the model gave NaN or infinite logits.
+        ValueError: a prompt or response without tokens, or with ids that the model does not have; names it.
+        FloatingPointError: the model gave NaN or infinite logits; names the row.
     """
     check_language_model(model)
     check_token_ids(prompts, responses)
+    names = [f"row {number}" for number in row_numbers or range(len(prompts))]
+    check_known_ids(model, [[*prompt, *chain(*group)] for prompt, group in zip(prompts, responses, strict=True)], names)
     unique = [list(dict.fromkeys(map(tuple, group))) for group in responses]
     with evaluation_mode(model):
         if exact:
-            scored = _score_one_by_one(model, prompts, unique)
+            scored = _score_one_by_one(model, prompts, unique, names)
         else:
             pack = can_pack(model, prompts, responses) if pack is None else pack
-            scored = _score_in_batches(model, prompts, unique, tokens_per_batch, pack)
+            scored = _score_in_batches(model, prompts, unique, tokens_per_batch, pack, names)
     return [[list(logps[tuple(ids)]) for ids in group] for logps, group in zip(scored, responses, strict=True)]
 
 
@@ -177,17 +185,24 @@ def next_token_logprobs(
     return logps
 
 
-def _score_one_by_one(model: Any, prompts: Sequence[TokenIds], responses: Sequence[Any]) -> list[Scores]:
+def _score_one_by_one(
+    model: Any, prompts: Sequence[TokenIds], responses: Sequence[Any], names: Sequence[str]
+) -> list[Scores]:
     scored = []
-    for prompt, group in zip(prompts, responses, strict=True):
+    for prompt, group, name in zip(prompts, responses, names, strict=True):
         logps = token_logprobs(model, prompt, group)
-        _check_finite(model, logps)
+        _check_finite(model, logps, [name] * len(group))
         scored.append({ids: row[: len(ids)] for ids, row in zip(group, logps.tolist(), strict=True)})
     return scored
 
 
 def _score_in_batches(
-    model: Any, prompts: Sequence[TokenIds], responses: Sequence[Any], tokens_per_batch: int, pack: bool
+    model: Any,
+    prompts: Sequence[TokenIds],
+    responses: Sequence[Any],
+    tokens_per_batch: int,
+    pack: bool,
+    names: Sequence[str],
 ) -> list[Scores]:
     lengths = [
         len(prompt) + sum(map(len, group)) if pack else len(group) * (len(prompt) + max(map(len, group)))
@@ -201,7 +216,8 @@ def _score_in_batches(
         chosen = longest_first[:count]
         batch = make_response_batch([prompts[k] for k in chosen], [responses[k] for k in chosen], pack)
         try:
-            rows = iter(response_logprobs(model, batch).tolist())
+            called = [names[k] for k in chosen for _ in responses[k]]
+            rows = iter(response_logprobs(model, batch, called).tolist())
         except torch.OutOfMemoryError:
             if count == 1:
                 raise
@@ -213,13 +229,23 @@ def _score_in_batches(
     return scored
 
 
-def _check_finite(model: Any, logps: Float[Tensor, "responses length"]) -> None:
+def check_known_ids(model: Any, ids: Sequence[TokenIds], names: Sequence[str]) -> None:
+    """ValueError naming the first text with a token id for which the model has no embedding."""
+    known = model.get_input_embeddings().weight.shape[0]
+    for name, row in zip(names, ids, strict=True):
+        if (largest := max(row, default=0)) >= known:
+            raise ValueError(
+                f"{name}: token id {largest}, but the model has embeddings for {known} tokens only; the tokenizer "
+                "belongs to another model, or tokens were added to it: model.resize_token_embeddings(len(tokenizer))"
+            )
+
+
+def _check_finite(model: Any, logps: Float[Tensor, "responses length"], names: Sequence[str] | None = None) -> None:
     finite = logps.isfinite().all(-1)
     if not bool(finite.all()):
         response = int((~finite).nonzero()[0])
-        raise FloatingPointError(
-            f"response {response} of the batch: the model's logits are not finite ({model.dtype}); {NOT_FINITE}"
-        )
+        name = names[response] if names else f"response {response} of the batch"
+        raise FloatingPointError(f"{name}: the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
 
 
 def _reason_against_packing(model: Any) -> str:
