@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import PrinterCallback
 
 from padlab.candidates import check_candidates
+from padlab.conversations import PREVIOUS
 from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
@@ -76,7 +77,7 @@ def distill(
         settings.setdefault("eval_strategy", "epoch")
     note = "{loss} alpha={alpha:g} beta={beta:g}".format(**settings)
     with stage_folder(folder, "checkpoints", recorded) as place:
-        args = PADConfig(**{"output_dir": str(place), **settings})
+        args = PADConfig(**{"output_dir": str(place), "use_cpu": student.device.type == "cpu", **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.with_weights(network, note)
         callbacks = [Progress(f"distill ({args.loss})"), MarkComplete(), *([CallOnLog(on_log)] if on_log else [])]
@@ -94,7 +95,7 @@ def distill(
 
 def _inputs(student: LanguageModel, candidates: Dataset, peft_config: Any, teacher: Any) -> dict[str, Any]:
     """What, besides the settings, decides the result: for the manifest."""
-    columns = ("prompt", "responses", "response_ids", "finished", "teacher_reward", "selection_prob")
+    columns = ("prompt", PREVIOUS, "responses", "response_ids", "finished", "teacher_reward", "selection_prob")
     used = [list(candidates[c]) for c in columns if c in candidates.column_names]
     peft = peft_config.to_dict() if hasattr(peft_config, "to_dict") else {"": peft_config}
     peft = {k: sorted(v) if isinstance(v, set) else v for k, v in peft.items()}
