@@ -2,6 +2,7 @@
 
 import os
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # exact numbers are compared on the CPU; bench/gpu.py is for a GPU
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
+from padlab.lm.adapter_base import ADAPTER
 from padlab.lm.adapters import trainable_copy, without_dropout
 from padlab.lm.fast.scoring import can_pack, response_logprobs
 from padlab.lm.fast.token_kl import token_kl
@@ -231,10 +232,21 @@ def _as_language_model(model: Any, tokenizer: Any) -> LanguageModel:
 
 
 def _train_in_float32(network: Any) -> None:
-    """16-bit weights would round small updates away: trainable weights are kept in float32."""
-    for weight in network.parameters():
-        if weight.requires_grad and weight.dtype in (torch.bfloat16, torch.float16):
-            weight.data = weight.data.float()
+    """16-bit weights would round small updates away: trainable weights are kept in float32.
+
+    An adapter's own weights convert what they are given; a module that is trained whole beside frozen 16-bit ones does not, so
+    there the whole network is converted.
+    """
+    coarse = [
+        n for n, w in network.named_parameters() if w.requires_grad and w.dtype in (torch.bfloat16, torch.float16)
+    ]
+    if whole := [name for name in coarse if "modules_to_save" in name or not ADAPTER.search(name)]:
+        if not all(weight.requires_grad for weight in network.parameters()):
+            print(f"padlab: training in float32, as {whole[0]} is trained whole")
+        network.float()
+    for name in coarse:
+        weight = network.get_parameter(name)
+        weight.data = weight.data.float()
 
 
 def _check_single_process(args: PADConfig) -> None:

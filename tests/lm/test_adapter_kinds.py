@@ -47,6 +47,19 @@ def scores(model):
     return padlab.score(model, "Hi", ["yes", "no", "something else"])
 
 
+@every_kind
+def test_every_kind_is_trained_on_16_bit_weights(kind, tmp_path):
+    """As on a GPU: what is trained is float32, the frozen weights may be bfloat16."""
+    base_model(False).save(tmp_path / "base")
+    base = padlab.load_model(tmp_path / "base", dtype="bfloat16")
+    trained = padlab.distill(base, ROWS, peft_config=copy.deepcopy(KINDS[kind]), **SETTINGS)
+    assert scores(trained) != pytest.approx(scores(base), abs=1e-3)
+    assert base.model.dtype == torch.bfloat16
+    trained.save(tmp_path / "trained")
+    again = padlab.load_model(tmp_path / "trained", dtype="bfloat16")
+    assert scores(again) == pytest.approx(scores(trained), abs=0.05)
+
+
 @tied_or_not
 @every_kind
 def test_saved_and_loaded_it_scores_the_same(kind, tied, tmp_path):
