@@ -234,12 +234,11 @@ def _as_language_model(model: Any, tokenizer: Any) -> LanguageModel:
 def _train_in_float32(network: Any) -> None:
     """16-bit weights would round small updates away: trainable weights are kept in float32.
 
-    An adapter's own weights convert what they are given; a module that is trained whole beside frozen 16-bit ones does not, so
-    there the whole network is converted.
+    An adapter's own weights convert what they are given. A module that is trained whole beside frozen 16-bit ones does
+    not, so there the whole network is converted.
     """
-    coarse = [
-        n for n, w in network.named_parameters() if w.requires_grad and w.dtype in (torch.bfloat16, torch.float16)
-    ]
+    trained = [(name, weight.dtype) for name, weight in network.named_parameters() if weight.requires_grad]
+    coarse = [name for name, dtype in trained if dtype in (torch.bfloat16, torch.float16)]
     if whole := [name for name in coarse if "modules_to_save" in name or not ADAPTER.search(name)]:
         if not all(weight.requires_grad for weight in network.parameters()):
             print(f"padlab: training in float32, as {whole[0]} is trained whole")
