@@ -23,6 +23,8 @@ The public names, in the order of the method:
     judge_quality, make_pairs             ... and how well it does
     alpha_sweep, ranking_metrics          does calibration bring the ranking nearer to a reference?
     check_candidates, to_trl, from_trl    the table that flows through the phases
+    inspect, Inspection                   edit an answer and see both preferences move: a widget; without a screen
+    inspect_static, inspect_table         the same view without a kernel; a whole table: where do both disagree?
     free_memory                           release memory
 
 Names are loaded on first use: `import padlab` takes milliseconds, imports no torch and touches no network.
@@ -58,6 +60,10 @@ _MODULES = {
     "padlab.study.judge": ("judge_quality", "make_pairs"),
     "padlab.study.judge_training": ("prepare_judge",),
     "padlab.study.alpha_sweep": ("alpha_sweep", "ranking_metrics"),
+    "padlab.show.widgets": ("inspect", "Inspector"),
+    "padlab.show.inspection": ("Inspection",),
+    "padlab.show.inspector_page": ("inspect_static",),
+    "padlab.show.inspect_table": ("inspect_table",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted([*_MODULE_OF, "__version__"])

@@ -5,6 +5,7 @@
     padlab distill  RUN                                 phase 3: train the student; --rounds K: all phases, K times
     padlab evaluate RUN                                 before and after on held-out prompts
     padlab doctor   MODEL                               can this model be a teacher or student?
+    padlab inspect  --prompt TEXT --responses FILE      what do both models prefer? a page, and JSON
     padlab prepare-judge FOLDER                         an adapter that answers selection questions
     padlab demo                                         all of it in the quickstart notebook
     padlab lab                                          JupyterLab on the notebooks
@@ -23,8 +24,10 @@ from pathlib import Path
 from statistics import fmean
 
 import padlab
+from padlab import inspect_command
 from padlab.demo import notebook_folder, run_demo
 from padlab.lm.presets import get_preset
+from padlab.run_models import load_models, model_choice, trained_student
 from padlab.runs import load_table, read_manifest, record_stage, save_table, write_json
 
 SAMPLING = ("n", "temperature", "top_p", "max_new_tokens")
@@ -87,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--threads", type=int)
     doctor.set_defaults(run_command=_doctor)
     _models(_stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions"))
+    inspect_command.add_parser(commands)
     demo = commands.add_parser("demo", help="run a notebook, leave an HTML page")
     demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 01_toy_world.ipynb")
     demo.add_argument("--out", default="demo-out")
@@ -112,7 +116,7 @@ def _models(stage: argparse.ArgumentParser) -> None:
 
 def _sample(options) -> None:
     choice = {name: getattr(options, name) for name in ("preset", "student", "teacher")}
-    student, _ = _load(choice)
+    student, _ = load_models(choice)
     record_stage(options.run, "models", choice)
     settings = _with_flags(get_preset(options.preset).sampling(), options)
     settings |= {name: getattr(options, name) for name in ("seed", "distinct", "oversample")}
@@ -127,8 +131,8 @@ def _sample(options) -> None:
 
 def _score(options) -> None:
     path = options.run / "candidates.jsonl"
-    table, choice = load_table(path), _model_choice(options.run)
-    _, teacher = _load(choice)
+    table, choice = load_table(path), model_choice(options.run)
+    _, teacher = load_models(choice)
     table = padlab.add_rewards(table, teacher, "teacher_reward", folder=options.run)
     selection = options.selection or ("pairwise" if get_preset(choice["preset"]).alpha > 0 else "none")
     if selection != "none":
@@ -142,8 +146,8 @@ def _score(options) -> None:
 
 def _distill(options) -> None:
     table = load_table(options.run / "candidates.jsonl")
-    choice = _model_choice(options.run)
-    student, teacher = _load(choice)
+    choice = model_choice(options.run)
+    student, teacher = load_models(choice)
     settings = _with_flags(get_preset(choice["preset"]).training(), options)
     settings |= {"divergence": options.divergence, "seed": options.seed}
     if options.full:
@@ -189,9 +193,9 @@ def _prompts(preset, options):
 
 def _evaluate(options) -> None:
     run, stages = options.run, read_manifest(options.run)["stages"]
-    choice = _model_choice(run)
-    student, teacher = _load(choice)
-    models = {"before": student, "after": _trained(run, student)}
+    choice = model_choice(run)
+    student, teacher = load_models(choice)
+    models = {"before": student, "after": trained_student(run, student)}
     prompts, quality = _prompts(get_preset(choice["preset"]), options)
     sampling = {**{name: stages["sample"][name] for name in SAMPLING}, "seed": options.seed}
     samples = [
@@ -234,7 +238,7 @@ def _doctor(options) -> None:
 
 
 def _prepare_judge(options) -> None:
-    student, teacher = _load(vars(options))
+    student, teacher = load_models(vars(options))
     padlab.prepare_judge(student, padlab.with_judge(teacher, None), folder=options.run)
     print(f"padlab.with_judge(teacher, {str(options.run / 'judge')!r}) uses the adapter")
 
@@ -254,21 +258,6 @@ def _with_flags(defaults: dict, options) -> dict:
     return {**defaults, **given}
 
 
-def _model_choice(run: Path) -> dict[str, str | None]:
-    stages = read_manifest(run)["stages"]
-    if "models" not in stages:
-        raise ValueError(f"{run} is no run folder yet: start with `padlab sample {run}`")
-    return stages["models"]
-
-
-def _load(choice: dict[str, str | None]):
-    """Student and teacher: those named, the others from the preset."""
-    named = {role: padlab.load_model(choice[role]) for role in ("student", "teacher") if choice[role]}
-    if len(named) == 2:
-        return padlab.Pair(**named)
-    return padlab.load_pair(choice["preset"])._replace(**named)
-
-
 def _replace_student(run: Path, trained) -> None:
     """Write the trained student beside the old one and swap, so that no mixture of two is ever there."""
     scratch = run / ".student"
@@ -276,14 +265,3 @@ def _replace_student(run: Path, trained) -> None:
     trained.save(scratch)
     shutil.rmtree(run / "student", ignore_errors=True)
     os.replace(scratch, run / "student")
-
-
-def _trained(run: Path, student):
-    folder = run / "student"
-    if not folder.exists():
-        raise ValueError(f"{folder} is not there: run `padlab distill {run}` first")
-    if not (folder / "adapter_config.json").exists():
-        return padlab.load_model(folder, dtype="float32")  # as it was trained; 16 bits would undo small steps
-    from padlab.lm.adapters import with_adapter
-
-    return student.with_weights(with_adapter(student.model, folder), f"adapter {folder.name}")

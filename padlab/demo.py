@@ -108,8 +108,10 @@ def execute(notebook: Any, folder: Path) -> None:
         store_widget_state=False,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
     ).execute()
-    for cell in notebook.cells:  # progress bars of other libraries, which show nothing without a running kernel
+    for cell in notebook.cells:  # a widget shows nothing without a kernel: its view as HTML stays, if it has one
         if cell.cell_type == "code":
+            for output in (output for output in cell.outputs if "text/html" in output.get("data", {})):
+                output.data.pop(WIDGET, None)
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
 
 

@@ -48,6 +48,11 @@ class Answers:
         return Answers(self.logps[rows], self.mass[rows], self.none[rows])
 
 
+def joined(answers: Sequence[Answers]) -> Answers:
+    """Answers to several questions of as many options, one after the other."""
+    return Answers(*(torch.cat([getattr(a, name) for a in answers]) for name in ("logps", "mass", "none")))
+
+
 def multiple_choice_question(prompt: str, responses: Sequence[str], reply: str = "letter") -> str:
     """The text of a multiple-choice question; quoted lines cannot pass for option headers.
 

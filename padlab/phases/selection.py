@@ -162,13 +162,26 @@ class _Asker:
             answers = answers.select([asked.index(order) for order in listed])
         except (ValueError, FloatingPointError) as error:
             raise type(error)(f"row {row}: {error}") from None
-        combine_orders = _pairwise if self.method == "pairwise" else _n_way
-        columns = {**combine_orders(answers, orders, options), **_reliability(answers)}
-        enough_mass = columns["option_mass"] >= CONFIDENT_MASS
-        return {**columns, "confident": enough_mass and columns["order_consistency"] >= CONFIDENT_CONSISTENCY}
+        return selection_columns(answers, orders, options, self.method)
 
     def _options(self, responses: Sequence[str]) -> list[str]:
         return [truncate(self.model.tokenizer, text, self.max_response_tokens) for text in responses]
+
+
+def selection_columns(
+    answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[str], method: str = "pairwise"
+) -> dict[str, Any]:
+    """The columns of one row from the answers to its questions.
+
+    Args:
+        answers: of the model, one per order.
+        orders: which texts were listed in which order, see `orders_of`.
+        texts: the n options.
+        method: "pairwise" or "n-way".
+    """
+    columns = {**(_pairwise if method == "pairwise" else _n_way)(answers, orders, texts), **_reliability(answers)}
+    enough_mass = columns["option_mass"] >= CONFIDENT_MASS
+    return {**columns, "confident": enough_mass and columns["order_consistency"] >= CONFIDENT_CONSISTENCY}
 
 
 def _pairwise(answers: Answers, orders: Sequence[Sequence[int]], texts: Sequence[str]) -> dict[str, Any]:

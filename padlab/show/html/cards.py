@@ -31,6 +31,19 @@ def heat_colours(logp: Any, low: float | int = -8.0) -> tuple[str, str]:
     return "#{:02x}{:02x}{:02x}".format(*rgb), "#000000" if share < _DARK else "#ffffff"
 
 
+def error_box(error: Exception) -> str:
+    """HTML of an error's message, marked as an alert; one that is no ValueError is named.
+
+    >>> "KeyError" in error_box(KeyError("x")), "ValueError" in error_box(ValueError("give a text"))
+    (True, False)
+    """
+    kind, message = type(error).__name__, str(error)
+    expected = isinstance(error, ValueError) and message
+    text = message if expected else f"{kind}: {message}" if message else kind
+    style = f"border-left:4px solid #A03E7C;padding:4px 12px;max-width:46em;{WRAP}"
+    return f'<div role="alert" class="tex2jax_ignore mathjax_ignore" style="{style}">{escape(text)}</div>'
+
+
 def _coloured(text: str, logp: float | int, low: float | int, look: str, hint: str = "") -> str:
     """A text on its token's colour, with a hint under the mouse pointer."""
     back, ink = heat_colours(logp, low)

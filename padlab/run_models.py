@@ -1,0 +1,36 @@
+"""The models of a run folder: which were named, and the student that was trained there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import padlab
+from padlab.runs import read_manifest
+
+
+def model_choice(run: Path) -> dict[str, str | None]:
+    """Preset, student and teacher as `padlab sample` was told; ValueError where nothing was sampled yet."""
+    stages = read_manifest(run)["stages"]
+    if "models" not in stages:
+        raise ValueError(f"{run} is no run folder yet: start with `padlab sample {run}`")
+    return stages["models"]
+
+
+def load_models(choice: dict[str, str | None]) -> padlab.Pair:
+    """Student and teacher: those named, the others from the preset."""
+    named = {role: padlab.load_model(choice[role]) for role in ("student", "teacher") if choice[role]}
+    if len(named) == 2:
+        return padlab.Pair(**named)
+    return padlab.load_pair(choice["preset"])._replace(**named)
+
+
+def trained_student(run: Path, student: padlab.LanguageModel) -> padlab.LanguageModel:
+    """The student after `padlab distill`; ValueError where that has not been run."""
+    folder = run / "student"
+    if not folder.exists():
+        raise ValueError(f"{folder} is not there: run `padlab distill {run}` first")
+    if not (folder / "adapter_config.json").exists():
+        return padlab.load_model(folder, dtype="float32")  # as it was trained; 16 bits would undo small steps
+    from padlab.lm.adapters import with_adapter
+
+    return student.with_weights(with_adapter(student.model, folder), f"adapter {folder.name}")

@@ -1,0 +1,110 @@
+"""What `padlab inspect` does: print the view, write a page and its content as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import padlab
+from padlab.lm.presets import get_preset
+from padlab.prompts import load_prompts
+from padlab.run_models import load_models, model_choice, trained_student
+from padlab.runs import load_table
+from padlab.show.inspection import Inspection, responses_of_row
+from padlab.show.inspector_files import read_responses
+from padlab.show.inspector_page import write_page
+from padlab.show.inspector_views import moving_view
+from padlab.show.snapshot import ROLES, preferences
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the view, write the page, and say where it is."""
+    _check(options)
+    if options.most_disagreeing:
+        page = _whole_table(options)
+    else:
+        inspection = _inspection(options).score(on_progress=_print_progress)
+        snapshot, state = inspection.snapshot(), inspection.state
+        print(moving_view(snapshot, preferences(snapshot, state.alpha, state.beta)).text)
+        page = write_page(inspection, options.out / "inspection.html", "padlab " + shlex.join(sys.argv[1:]))
+    print(f"\npage  {page.resolve()}\nJSON  {page.with_suffix('.json').resolve()}")
+
+
+def _whole_table(options: argparse.Namespace) -> Path:
+    """The page of all rows. Rewards in the table are used, unless models are named: then those score it anew."""
+    table, page = _table(options.table), options.out / "disagreements.html"
+    columns = [f"{role}_reward" for role in ROLES]
+    if _models_are_named(options):
+        table = table.remove_columns([name for name in columns if name in table.column_names])
+    student = teacher = None
+    if not {"student_reward", "teacher_reward"} <= set(table.column_names):
+        models = _models(options)
+        student, teacher = models["student"], models["teacher"]
+    beta = (student.training.get("beta", 10.0) if student else 10.0) if options.beta is None else options.beta
+    most = options.most_disagreeing
+    shown = padlab.inspect_table(table, student, teacher, most=most, alpha=options.alpha, beta=beta, path=page)
+    print(shown.text.partition("\n\n")[0])
+    return page
+
+
+def _check(options: argparse.Namespace) -> None:
+    """ValueError where it is not clear what to inspect."""
+    if (options.prompt is None) == (options.table is None):
+        raise ValueError("give either --prompt TEXT or --table RUN_OR_FILE")
+    if options.most_disagreeing and options.table is None:
+        raise ValueError("--most-disagreeing needs --table RUN_OR_FILE")
+    if options.responses and options.draw:
+        raise ValueError("give either --responses FILE or --draw N")
+    if options.prompt is not None and not (options.responses or options.draw):
+        raise ValueError("give the responses: --responses FILE, or --draw N to let the student write them")
+
+
+def _models_are_named(options: argparse.Namespace) -> bool:
+    return bool(options.preset or options.student or options.teacher)
+
+
+def _models(options: argparse.Namespace) -> dict[str, padlab.LanguageModel]:
+    """The models that were named, else those of the run folder: its trained student, and the untrained one."""
+    run = options.table
+    if _models_are_named(options) or run is None or not run.is_dir():
+        choice = {"preset": options.preset or "reading", "student": options.student, "teacher": options.teacher}
+        return load_models(choice)._asdict()
+    student, teacher = load_models(model_choice(run))
+    if not (run / "student").exists():
+        return {"student": student, "teacher": teacher}
+    return {"student": trained_student(run, student), "teacher": teacher, "before": student}
+
+
+def _inspection(options: argparse.Namespace) -> Inspection:
+    entry = {"prompt": options.prompt} if options.table is None else _row(_table(options.table), options.row)
+    prompt = [*(entry.get("previous_messages") or []), {"role": "user", "content": entry["prompt"]}]
+    texts = read_responses(options.responses) if options.responses else None
+    if texts is None and not options.draw and not entry.get("responses"):
+        raise ValueError(f"row {options.row} has no responses: add --draw N to let the student write them")
+    settings = {"alpha": options.alpha, "beta": options.beta, "judge": options.judge}
+    inspection = Inspection(prompt=prompt, **_models(options), **settings)
+    if options.draw:
+        own = options.student is None and (options.table is None or _models_are_named(options))
+        sampling = get_preset(options.preset or "reading").sampling() if own else {"max_new_tokens": 48}
+        return inspection.draw(options.draw, options.seed, **{k: v for k, v in sampling.items() if k != "n"})
+    return inspection.put(responses_of_row(entry) if texts is None else texts)
+
+
+def _table(path: Path) -> Any:
+    """The candidates of a run folder, or the rows of a file."""
+    if path.is_dir():
+        return load_table(path / "candidates.jsonl")
+    return load_prompts(path)
+
+
+def _row(table: Any, row: int) -> dict[str, Any]:
+    if not -len(table) <= row < len(table):
+        raise ValueError(f"there is no row {row}: the table has rows 0 to {len(table) - 1}")
+    return table[row]
+
+
+def _print_progress(name: str, share: float) -> None:
+    print(f"[{share:4.0%}] {name}", file=sys.stderr, flush=True)

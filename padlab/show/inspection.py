@@ -1,0 +1,305 @@
+"""One prompt under inspection: responses that can be edited, scored by models, undone and compared. No screen.
+
+What a model said about a text is kept, so an edited response is scored alone, and going back costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from padlab.candidates import check_candidates
+from padlab.conversations import Message, prompt_columns, transcript
+from padlab.lm.encoding import candidate_ids
+from padlab.lm.fast.scoring import score_ids
+from padlab.lm.models import LanguageModel
+from padlab.lm.plain_text import token_texts
+from padlab.phases.multiple_choice import Answers, joined, multiple_choice_question
+from padlab.phases.sampling import sample_responses
+from padlab.phases.selection import ASK, orders_of, selection_columns
+from padlab.show.snapshot import Snapshot, letter
+
+MOST = 8  # responses
+QUESTIONS = 8  # selection questions in one batch, after which the work can be cancelled
+
+
+class Response(NamedTuple):
+    """A response's text; `finished`: the end of the turn counts; `ids`: the tokens as they were sampled by a model."""
+
+    text: str
+    finished: bool = False
+    ids: tuple[int, ...] = ()
+    tokenizer: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """What is inspected: a row's prompt, the responses, and how they are looked at.
+
+    Args:
+        row: `prompt`, and `previous_messages` where something was said before.
+        responses: up to 8.
+        alpha, beta: as in `padlab.show.snapshot.preferences`.
+        judge: whether the teacher is asked which response is better.
+    """
+
+    row: Mapping[str, Any]
+    responses: tuple[Response, ...]
+    alpha: float
+    beta: float
+    judge: bool
+
+
+class Inspection:
+    """Models, a prompt and its responses, and what has been asked of the models so far.
+
+    Args:
+        student, teacher: the models; the teacher's judge answers selection questions, if it has one.
+        prompt: text, or messages of which the last is the user's.
+        responses: texts, or `Response`s.
+        alpha, beta: None takes the student's preset, else 0 and 10.
+        judge: ask the teacher; None: if alpha is above 0.
+        before: the student before training, as a third model.
+
+    Attributes:
+        state: what is inspected now; the methods below replace it.
+        pinned: a state kept for comparison, or None.
+
+    Raises:
+        ValueError: an empty prompt or response, or more than 8 responses.
+
+    >>> student, teacher = load_pair("tiny")
+    >>> Inspection(student, teacher, "Name a colour.", ["red", "blue"]).score().snapshot().responses
+    ('red', 'blue')
+    """
+
+    def __init__(
+        self,
+        student: LanguageModel,
+        teacher: LanguageModel,
+        prompt: str | Sequence[Message],
+        responses: Sequence[str | Response] = (),
+        *,
+        alpha: float | None = None,
+        beta: float | None = None,
+        judge: bool | None = None,
+        before: LanguageModel | None = None,
+    ) -> None:
+        preset = student.training
+        alpha = preset.get("alpha", 0.0) if alpha is None else alpha
+        beta = preset.get("beta", 10.0) if beta is None else beta
+        models = {"before": before, "student": student, "teacher": teacher}
+        self.models: dict[str, LanguageModel] = {role: model for role, model in models.items() if model is not None}
+        row = prompt_columns(prompt, "prompt")
+        self.state = State(row, _as_responses(responses), alpha, beta, alpha > 0 if judge is None else judge)
+        self.pinned: State | None = None
+        self._past: list[State] = []
+        self._snapshots: dict[tuple, Snapshot] = {}
+        self._scored: dict[tuple, tuple[tuple[str, ...], tuple[float, ...]]] = {}
+        self._asked: dict[tuple[str, str, str], Answers] = {}  # prompt, first option, second option
+
+    def look(self, **changes: float | bool) -> Inspection:
+        """Other alpha, beta or judge; not a step of `undo`."""
+        self.state = replace(self.state, **changes)
+        return self
+
+    def edit(self, index: int, text: str) -> Inspection:
+        """Another text for one response; the end of the turn counts if it did before."""
+        edited = Response(text, self.state.responses[index].finished)
+        return self.put([*self.state.responses[:index], edited, *self.state.responses[index + 1 :]])
+
+    def put(self, responses: Sequence[str | Response]) -> Inspection:
+        """Other responses."""
+        return self._step(replace(self.state, responses=_as_responses(responses)))
+
+    def ask(self, prompt: str | Sequence[Message], responses: Sequence[str | Response] = ()) -> Inspection:
+        """Another prompt, with other responses."""
+        row = prompt_columns(prompt, "prompt")
+        return self._step(replace(self.state, row=row, responses=_as_responses(responses)))
+
+    def draw(self, n: int, seed: int = 0, **sampling: Any) -> Inspection:
+        """Responses of the student, n >= 2; further arguments as in `sample_responses`."""
+        table = sample_responses(self.models["student"], [self.state.row], n, seed=seed, **sampling)
+        return self.put(responses_of_row(table[0]))
+
+    def undo(self) -> Inspection:
+        """The state before the last edit; nothing where there is none."""
+        if self._past:
+            past = self._past.pop()
+            self.state = replace(past, alpha=self.state.alpha, beta=self.state.beta, judge=self.state.judge)
+        return self
+
+    @property
+    def previous(self) -> State | None:
+        """The state before the last edit."""
+        return self._past[-1] if self._past else None
+
+    def pin(self) -> Inspection:
+        """Keep the present state to compare others with."""
+        self.pinned = self.state
+        return self
+
+    def missing(self) -> list[str]:
+        """What has to be asked of models before `snapshot` works, in words; empty when nothing is missing."""
+        return [name for name, _ in self._work()]
+
+    def stale(self) -> list[int]:
+        """Responses that some model has not scored."""
+        return [
+            k
+            for k, r in enumerate(self.state.responses)
+            if any(self._key(m, r) not in self._scored for m in self.models)
+        ]
+
+    def score(
+        self, stop: Callable[[], bool] = lambda: False, on_progress: Callable[[str, float], None] | None = None
+    ) -> Inspection:
+        """Ask the models what is missing, and nothing else.
+
+        Args:
+            stop: asked between batches; True ends the work, and what was finished is kept.
+            on_progress: called before each batch with its name and the share of batches that are done.
+
+        Raises:
+            ValueError: fewer than 2 responses, an empty one, or one longer than the context (named).
+        """
+        if len(self.state.responses) < 2:
+            raise ValueError("a ranking needs at least two responses; add one, or draw some")
+        if not self.state.row["prompt"].strip():
+            raise ValueError("the prompt is empty; type one")
+        if empty := [letter(k) for k, r in enumerate(self.state.responses) if not (r.text.strip() or r.ids)]:
+            raise ValueError(f"response {', '.join(empty)} is empty; type a text, or lower the number of responses")
+        work = list(self._work())
+        for done, (name, run) in enumerate(work):
+            if stop():
+                break
+            if on_progress:
+                on_progress(name, done / len(work))
+            run()
+        return self
+
+    def snapshot(self, state: State | None = None) -> Snapshot:
+        """What the models said about the present state, or about another one that was scored.
+
+        Raises:
+            ValueError: something has not been scored yet.
+        """
+        state = state or self.state
+        known = state.row["prompt"], transcript(state.row), state.responses, state.judge
+        if known in self._snapshots:
+            return self._snapshots[known]
+        if missing := [name for name, _ in self._work(state)]:
+            raise ValueError(f"not scored yet: {', '.join(missing)}; score() does it")
+        tokens = {m: [self._scored[self._key(m, r, state)] for r in state.responses] for m in self.models}
+        rewards = {m: np.array([np.mean(logps) for _, logps in scored]) for m, scored in tokens.items()}
+        columns = self._selection(state) if state.judge else {}
+        finished = tuple(r.finished or (False if r.ids else None) for r in state.responses)
+        texts = tuple(r.text for r in state.responses)
+        found = Snapshot(transcript(state.row), texts, rewards, tokens, finished, **columns)
+        self._snapshots[known] = found
+        return found
+
+    def as_row(self) -> dict[str, Any]:
+        """The present state as a row of a candidates table."""
+        snapshot, state = self.snapshot(), self.state
+        row = {**self._row(state.responses), "finished": [r.finished for r in state.responses]}
+        row |= {f"{role}_reward": rewards.tolist() for role, rewards in snapshot.rewards.items()}
+        if snapshot.selection_prob is not None and snapshot.votes is not None:
+            row |= {"selection_prob": snapshot.selection_prob.tolist(), "selection_votes": snapshot.votes.tolist()}
+            names = ("option_mass", "position_bias", "order_consistency")
+            row |= {name: getattr(snapshot, name) for name in names}
+        return row
+
+    def replace_model(self, role: str, model: LanguageModel) -> Inspection:
+        """Another model in a role; what the old one said is forgotten."""
+        self.models[role] = model
+        self._scored = {key: value for key, value in self._scored.items() if key[0] != role}
+        if role == "teacher":
+            self._asked = {}
+        self._snapshots.clear()
+        return self
+
+    def _step(self, state: State) -> Inspection:
+        self._past.append(self.state)
+        self.state = state
+        return self
+
+    def _row(self, responses: Sequence[Response]) -> dict[str, Any]:
+        return {**self.state.row, "responses": [r.text for r in responses]}
+
+    def _key(self, role: str, response: Response, state: State | None = None) -> tuple:
+        return role, transcript((state or self.state).row), response
+
+    def _work(self, state: State | None = None) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Batches of what is missing: its name, and what does it."""
+        state = state or self.state
+        for role in self.models:
+            new = [r for r in dict.fromkeys(state.responses) if self._key(role, r, state) not in self._scored]
+            if new:
+                yield f"{len(new)} response(s) under the {role}", partial(self._score_new, role, new, state)
+        if state.judge:
+            listed = [(state.responses[i].text, state.responses[j].text) for i, j in _pairs(len(state.responses))]
+            new = [order for order in dict.fromkeys(listed) if (transcript(state.row), *order) not in self._asked]
+            for start in range(0, len(new), QUESTIONS):
+                orders = new[start : start + QUESTIONS]
+                yield f"{len(orders)} selection question(s)", partial(self._ask_new, orders, state)
+
+    def _score_new(self, role: str, responses: Sequence[Response], state: State) -> None:
+        model = self.models[role]
+        rows = [_scoring_row(state.row, response, model) for response in responses]
+        prompt_ids, response_ids = candidate_ids(model, check_candidates(rows))
+        logps = score_ids(model.model, prompt_ids, response_ids)
+        for response, ids, row in zip(responses, response_ids, logps, strict=True):
+            texts = tuple(token_texts(model.tokenizer, ids[0]))
+            self._scored[self._key(role, response, state)] = texts, tuple(row[0])
+
+    def _ask_new(self, orders: Sequence[tuple[str, str]], state: State) -> None:
+        teacher = self.models["teacher"]
+        question = teacher.question or partial(multiple_choice_question, reply=teacher.reply)
+        prompt = transcript(state.row)
+        answers = ASK[teacher.reply](teacher, prompt, orders, question)
+        for row, order in enumerate(orders):
+            self._asked[(prompt, *order)] = answers.select([row])
+
+    def _selection(self, state: State) -> dict[str, Any]:
+        """The snapshot's columns on selection, from the answers to each pair in both orders."""
+        texts, prompt = [r.text for r in state.responses], transcript(state.row)
+        orders = _pairs(len(texts))
+        answers = joined([self._asked[(prompt, texts[i], texts[j])] for i, j in orders])
+        columns = selection_columns(answers, orders, texts)
+        arrays = {"selection_prob": columns["selection_prob"], "votes": columns["selection_votes"]}
+        names = ("option_mass", "position_bias", "order_consistency")
+        return {**{k: np.asarray(v) for k, v in arrays.items()}, **{name: columns[name] for name in names}}
+
+
+def responses_of_row(entry: Mapping[str, Any]) -> list[Response]:
+    """The responses of a table's row, with the tokens that were sampled where the row has them."""
+    n = len(entry["responses"])
+    finished, ids = entry.get("finished") or [False] * n, entry.get("response_ids") or [()] * n
+    whose = entry.get("response_tokenizer") or ""
+    return [Response(t, f, tuple(i), whose) for t, f, i in zip(entry["responses"], finished, ids, strict=True)]
+
+
+def _pairs(n: int) -> list[list[int]]:
+    """Every pair of n responses, both ways."""
+    return orders_of(n, "pairwise", [])
+
+
+def _as_responses(responses: Sequence[str | Response]) -> tuple[Response, ...]:
+    if isinstance(responses, str):
+        raise ValueError(f"responses must be a list of texts, got one text: write [{responses[:20]!r}]")
+    if len(responses) > MOST:
+        raise ValueError(f"{len(responses)} responses; at most {MOST} can be inspected at once")
+    return tuple(r if isinstance(r, Response) else Response(r) for r in responses)
+
+
+def _scoring_row(row: Mapping[str, Any], response: Response, model: LanguageModel) -> dict[str, Any]:
+    """A table's row of one response, with its sampled tokens where they are this model's."""
+    columns = {**row, "responses": [response.text], "finished": [response.finished]}
+    if response.ids and response.tokenizer == model.tokenizer_hash():
+        columns |= {"response_ids": [list(response.ids)], "response_tokenizer": response.tokenizer}
+    return columns
