@@ -13,7 +13,8 @@ from padlab.lm.presets import get_preset
 from padlab.prompts import load_prompts
 from padlab.run_models import load_models, model_choice, trained_student
 from padlab.runs import load_table
-from padlab.show.inspection import Inspection, responses_of_row
+from padlab.show.inspection import Inspection
+from padlab.show.inspection_state import responses_of_row
 from padlab.show.inspector_files import read_responses
 from padlab.show.inspector_page import write_page
 from padlab.show.inspector_views import moving_view

@@ -5,10 +5,10 @@ What a model said about a text is kept, so an edited response is scored alone, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,37 +21,10 @@ from padlab.lm.plain_text import token_texts
 from padlab.phases.multiple_choice import Answers, joined, multiple_choice_question
 from padlab.phases.sampling import sample_responses
 from padlab.phases.selection import ASK, orders_of, selection_columns
+from padlab.show.inspection_state import Response, State, as_responses, responses_of_row, scoring_row
 from padlab.show.snapshot import Snapshot, letter
 
-MOST = 8  # responses
 QUESTIONS = 8  # selection questions in one batch, after which the work can be cancelled
-
-
-class Response(NamedTuple):
-    """A response's text; `finished`: the end of the turn counts; `ids`: the tokens as they were sampled by a model."""
-
-    text: str
-    finished: bool = False
-    ids: tuple[int, ...] = ()
-    tokenizer: str = ""
-
-
-@dataclass(frozen=True)
-class State:
-    """What is inspected: a row's prompt, the responses, and how they are looked at.
-
-    Args:
-        row: `prompt`, and `previous_messages` where something was said before.
-        responses: up to 8.
-        alpha, beta: as in `padlab.show.snapshot.preferences`.
-        judge: whether the teacher is asked which response is better.
-    """
-
-    row: Mapping[str, Any]
-    responses: tuple[Response, ...]
-    alpha: float
-    beta: float
-    judge: bool
 
 
 class Inspection:
@@ -95,7 +68,7 @@ class Inspection:
         models = {"before": before, "student": student, "teacher": teacher}
         self.models: dict[str, LanguageModel] = {role: model for role, model in models.items() if model is not None}
         row = prompt_columns(prompt, "prompt")
-        self.state = State(row, _as_responses(responses), alpha, beta, alpha > 0 if judge is None else judge)
+        self.state = State(row, as_responses(responses), alpha, beta, alpha > 0 if judge is None else judge)
         self.pinned: State | None = None
         self._past: list[State] = []
         self._snapshots: dict[tuple, Snapshot] = {}
@@ -114,12 +87,12 @@ class Inspection:
 
     def put(self, responses: Sequence[str | Response]) -> Inspection:
         """Other responses."""
-        return self._step(replace(self.state, responses=_as_responses(responses)))
+        return self._step(replace(self.state, responses=as_responses(responses)))
 
     def ask(self, prompt: str | Sequence[Message], responses: Sequence[str | Response] = ()) -> Inspection:
         """Another prompt, with other responses."""
         row = prompt_columns(prompt, "prompt")
-        return self._step(replace(self.state, row=row, responses=_as_responses(responses)))
+        return self._step(replace(self.state, row=row, responses=as_responses(responses)))
 
     def draw(self, n: int, seed: int = 0, **sampling: Any) -> Inspection:
         """Responses of the student, n >= 2; further arguments as in `sample_responses`."""
@@ -250,8 +223,14 @@ class Inspection:
 
     def _score_new(self, role: str, responses: Sequence[Response], state: State) -> None:
         model = self.models[role]
-        rows = [_scoring_row(state.row, response, model) for response in responses]
-        prompt_ids, response_ids = candidate_ids(model, check_candidates(rows))
+        encoded = []
+        for response in responses:
+            try:
+                encoded.append(candidate_ids(model, check_candidates([scoring_row(state.row, response, model)])))
+            except ValueError as error:
+                reason = str(error).removeprefix("row 0").removeprefix(", response 0").removeprefix(": ")
+                raise ValueError(f"response {letter(state.responses.index(response))}: {reason}") from None
+        prompt_ids, response_ids = ([ids for pair in encoded for ids in pair[side]] for side in (0, 1))
         logps = score_ids(model.model, prompt_ids, response_ids)
         for response, ids, row in zip(responses, response_ids, logps, strict=True):
             texts = tuple(token_texts(model.tokenizer, ids[0]))
@@ -276,30 +255,6 @@ class Inspection:
         return {**{k: np.asarray(v) for k, v in arrays.items()}, **{name: columns[name] for name in names}}
 
 
-def responses_of_row(entry: Mapping[str, Any]) -> list[Response]:
-    """The responses of a table's row, with the tokens that were sampled where the row has them."""
-    n = len(entry["responses"])
-    finished, ids = entry.get("finished") or [False] * n, entry.get("response_ids") or [()] * n
-    whose = entry.get("response_tokenizer") or ""
-    return [Response(t, f, tuple(i), whose) for t, f, i in zip(entry["responses"], finished, ids, strict=True)]
-
-
 def _pairs(n: int) -> list[list[int]]:
     """Every pair of n responses, both ways."""
     return orders_of(n, "pairwise", [])
-
-
-def _as_responses(responses: Sequence[str | Response]) -> tuple[Response, ...]:
-    if isinstance(responses, str):
-        raise ValueError(f"responses must be a list of texts, got one text: write [{responses[:20]!r}]")
-    if len(responses) > MOST:
-        raise ValueError(f"{len(responses)} responses; at most {MOST} can be inspected at once")
-    return tuple(r if isinstance(r, Response) else Response(r) for r in responses)
-
-
-def _scoring_row(row: Mapping[str, Any], response: Response, model: LanguageModel) -> dict[str, Any]:
-    """A table's row of one response, with its sampled tokens where they are this model's."""
-    columns = {**row, "responses": [response.text], "finished": [response.finished]}
-    if response.ids and response.tokenizer == model.tokenizer_hash():
-        columns |= {"response_ids": [list(response.ids)], "response_tokenizer": response.tokenizer}
-    return columns

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from padlab.show.inspection import MOST, Inspection
+from padlab.show.inspection import Inspection
+from padlab.show.inspection_state import MOST
 from padlab.show.snapshot import letter
 
 try:

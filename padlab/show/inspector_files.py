@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from padlab.runs import write_jsonl
-from padlab.show.inspection import MOST, Inspection
+from padlab.show.inspection import Inspection
+from padlab.show.inspection_state import MOST
 from padlab.show.inspector_page import as_python, rankings_figure, write_page
 from padlab.show.snapshot import preferences
 

@@ -15,7 +15,8 @@ from padlab.candidates import as_dataset, check_candidates
 from padlab.runs import write_json
 from padlab.show.html import Html, escape
 from padlab.show.html.page import choice, folded, image, page, wide
-from padlab.show.inspection import Inspection, State
+from padlab.show.inspection import Inspection
+from padlab.show.inspection_state import State
 from padlab.show.inspector_views import (
     NAMES,
     answers_view,
@@ -34,7 +35,7 @@ ALPHAS = tuple(k / 10 for k in range(11))  # that the page can switch between
 
 
 def inspect_static(source: Any, row: int = 0, *, alpha: float | None = None, beta: float = 10.0) -> Html:
-    """The inspector's view without a kernel, in a notebook that is saved and opened elsewhere.
+    r"""The inspector's view without a kernel, in a notebook that is saved and opened elsewhere.
 
     Args:
         source: a scored `Inspection`, or a candidates table with rewards.

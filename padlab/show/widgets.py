@@ -18,7 +18,8 @@ from padlab.lm.loading import load_model
 from padlab.lm.models import LanguageModel
 from padlab.show.html import Html, error_box, escape
 from padlab.show.inspect_table import rank_by_disagreement
-from padlab.show.inspection import Inspection, responses_of_row
+from padlab.show.inspection import Inspection
+from padlab.show.inspection_state import responses_of_row
 from padlab.show.inspector_controls import Controls, Layout, VBox
 from padlab.show.inspector_files import export, memory_needed, read_responses
 from padlab.show.inspector_page import earlier_preferences, inspect_static
@@ -97,12 +98,11 @@ class Inspector(VBox):
         def callback(*_: Any) -> None:
             if self._filling:
                 return
+            self.controls.errors[where].value = ""  # first, as a thread that is started may write one
             try:
                 run()
             except Exception as error:  # whatever it is, it is shown: a callback has nobody else to tell
                 self.controls.errors[where].value = error_box(error)
-            else:
-                self.controls.errors[where].value = ""
 
         return callback
 
@@ -152,7 +152,6 @@ class Inspector(VBox):
             self.controls.errors[where].value = error_box(error)
             self.controls.status.value = "<div>stopped</div>"
         else:
-            self.controls.errors[where].value = ""
             left, seconds = len(self.inspection.missing()), time.monotonic() - began
             word = f"stopped, {left} batches left," if left else "done"
             self.controls.status.value = f"<div>{word} after {seconds:.1f} s</div>"

@@ -11,7 +11,8 @@ import torch
 import padlab
 from padlab.show import inspection as module
 from padlab.show.badges import badges
-from padlab.show.inspection import Inspection, Response, responses_of_row
+from padlab.show.inspection import Inspection
+from padlab.show.inspection_state import Response, responses_of_row
 from padlab.show.inspector_views import as_numbers
 from padlab.show.snapshot import ROLES, Snapshot, first_place_interval, preferences, ranking_name, snapshot_of_row
 
