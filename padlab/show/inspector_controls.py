@@ -49,11 +49,12 @@ class Controls:
         self._make_look(inspection, on, actions)
 
     def in_order(self) -> list[Any]:
-        """The widgets from top to bottom."""
-        return [
-            self.pickers, self.errors["models"], self.row_box, self.prompt, self.number_box, self.rows,
-            self.errors["texts"], self.look, self.errors["look"], self.buttons, self.status, self.view, self.details,
-        ]  # fmt: skip
+        """The widgets from top to bottom: models, then texts beside the view, then tokens."""
+        column = Layout(flex="1 1 27em", min_width="0", margin="0 8px 0 0")
+        texts = [self.row_box, self.prompt, self.number_box, self.rows, self.errors["texts"], self.buttons, self.status]
+        view = [self.look, self.errors["look"], self.view]
+        columns = HBox([VBox(texts, layout=column), VBox(view, layout=column)], layout=Layout(flex_flow="row wrap"))
+        return [self.pickers, self.errors["models"], columns, self.details]
 
     def _make_texts(self, inspection: Inspection, rows: int, actions: Any, on: Callable) -> None:
         self.pick = {
@@ -102,17 +103,21 @@ class Controls:
 
     def texts(self) -> list[str]:
         """What stands in the responses' fields."""
-        return [box.children[1].value for box in self.rows.children]
+        return [field.value for _, field, _ in self.parts()]
+
+    def parts(self) -> list[tuple[HTML, Textarea, HTML]]:
+        """Per response: its letter, its field, and its numbers."""
+        return [(*row.children[0].children, row.children[1]) for row in self.rows.children]
 
     def set_texts(self, texts: Sequence[str]) -> None:
         """One field per text."""
         self.rows.children = [self._text_row(k, text) for k, text in enumerate(texts)]
 
-    def _text_row(self, index: int, text: str) -> HBox:
-        """A response's letter and its field."""
+    def _text_row(self, index: int, text: str) -> VBox:
         field = Textarea(text, rows=2, layout={"width": "100%"})
         field.observe(self.changed, "value")
-        return HBox([HTML(f"<b>{letter(index)}</b>", layout={"width": "6.5em", "flex": "0 0 auto"}), field])
+        name = HTML(f"<b>{letter(index)}</b>", layout={"width": "4.5em", "flex": "0 0 auto"})
+        return VBox([HBox([name, field]), HTML()])
 
 
 def button(text: str, on_click: Callable[..., None], tooltip: str, style: str = "") -> Button:

@@ -28,7 +28,7 @@ VISIBLE = 0.005  # a ranking of less than that under every model is counted amon
 
 def stacked(parts: Sequence[Html]) -> Html:
     """Views below each other."""
-    html = "".join(f'<div style="margin:10px 0">{part.html}</div>' for part in parts)
+    html = "".join(f'<div style="margin:10px 0;line-height:1.4">{part.html}</div>' for part in parts)
     return Html(html, "\n\n".join(part.text for part in parts))
 
 
@@ -45,12 +45,13 @@ def moving_view(snapshot: Snapshot, found: Preferences, earlier: Preferences | N
         snapshot, found: what the models said, and what alpha and beta make of it.
         earlier: the preferences before an edit or of a pinned state, of as many responses; drawn as outlines.
     """
-    return stacked([
-        responses_view(snapshot, found, earlier),
-        rankings_view(found, earlier),
-        measures_view(snapshot, found, earlier),
-        badges_view(snapshot, found),
-    ])  # fmt: skip
+    return stacked([responses_view(snapshot, found, earlier), summary_view(snapshot, found, earlier)])
+
+
+def summary_view(snapshot: Snapshot, found: Preferences, earlier: Preferences | None = None) -> Html:
+    """The distribution over rankings, measures and remarks, without the texts."""
+    parts = [rankings_view(found, earlier), measures_view(snapshot, found, earlier), badges_view(snapshot, found)]
+    return stacked(parts)
 
 
 def fixed_view(snapshot: Snapshot) -> Html:
@@ -69,18 +70,24 @@ def tokens_view(snapshot: Snapshot) -> Html:
 
 def responses_view(snapshot: Snapshot, found: Preferences, earlier: Preferences | None = None) -> Html:
     """Each response with its numbers per model: reward (nats/token), P(first) with its interval, log p_sel."""
-    intervals = {role: first_place_interval(snapshot, role, found.alpha, found.beta) for role in found.scores}
     html, plain = "", []
-    for k, text in enumerate(snapshot.responses):
-        facts = [(role, _facts(snapshot, found, earlier, role, k, intervals[role])) for role in found.scores]
-        lines = "".join(f'<div style="font-size:90%">{mark(role)}{escape(fact)}</div>' for role, fact in facts)
+    for k, (text, facts) in enumerate(zip(snapshot.responses, facts_views(snapshot, found, earlier), strict=True)):
         body = f'<div dir="auto" style="{WRAP}">{escape(shorten(text, TEXT_LIMIT))}</div>'
-        html += f'<div style="border-top:{LINE};padding:5px 0"><b>{letter(k)}</b>{body}{lines}</div>'
-        plain += [
-            f"{letter(k)}  {visible(shorten(text, TEXT_LIMIT))}",
-            *(f"   {NAMES[r]}: {fact}" for r, fact in facts),
-        ]
+        html += f'<div style="border-top:{LINE};padding:5px 0"><b>{letter(k)}</b>{body}{facts.html}</div>'
+        plain += [f"{letter(k)}  {visible(shorten(text, TEXT_LIMIT))}", facts.text]
     return Html(f'<div style="max-width:46em">{html}</div>', "\n".join(plain))
+
+
+def facts_views(snapshot: Snapshot, found: Preferences, earlier: Preferences | None = None) -> list[Html]:
+    """The numbers of each response, one line per model, without its text."""
+    intervals = {role: first_place_interval(snapshot, role, found.alpha, found.beta) for role in found.scores}
+    views = []
+    for k in range(len(snapshot.responses)):
+        facts = [(role, _facts(snapshot, found, earlier, role, k, intervals[role])) for role in found.scores]
+        lines = "".join(f"<div>{mark(role)}{escape(fact)}</div>" for role, fact in facts)
+        html = f'<div style="font-size:90%;line-height:1.35">{lines}</div>'
+        views.append(Html(html, "\n".join(f"   {NAMES[role]}: {fact}" for role, fact in facts)))
+    return views
 
 
 def _facts(

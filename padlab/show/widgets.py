@@ -23,7 +23,7 @@ from padlab.show.inspection_state import responses_of_row
 from padlab.show.inspector_controls import Controls, Layout, VBox
 from padlab.show.inspector_files import export, memory_needed, read_responses
 from padlab.show.inspector_page import earlier_preferences, inspect_static
-from padlab.show.inspector_views import fixed_view, moving_view
+from padlab.show.inspector_views import facts_views, fixed_view, summary_view
 from padlab.show.snapshot import letter, preferences
 
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 48}
@@ -82,9 +82,10 @@ class Inspector(VBox):
         self.sampling.pop("n", None)  # a control of its own
         self.inspection, self.table = inspection, None if table is None else check_candidates(as_dataset(table))
         self._stop, self._thread, self._shown, self._filling = threading.Event(), None, Html("", ""), False
+        self._facts: dict[str, Html] = {}  # the numbers of each scored text
         self._detailed, self._walked = None, -1  # the snapshot whose tokens are shown; the last row of `next_row`
         self.controls = Controls(inspection, 0 if self.table is None else len(self.table), self, self._guarded)
-        super().__init__(self.controls.in_order(), layout=Layout(max_width="64em"))
+        super().__init__(self.controls.in_order(), layout=Layout(max_width="100em"))
         if self.table is not None:
             self.controls.row.value = row
             self._guarded("texts", self.take_row)()
@@ -162,7 +163,9 @@ class Inspector(VBox):
         if not self.inspection.missing():
             snapshot, state = self.inspection.snapshot(), self.inspection.state
             found = preferences(snapshot, state.alpha, state.beta)
-            self._shown = moving_view(snapshot, found, earlier_preferences(self.inspection))
+            earlier = earlier_preferences(self.inspection)
+            self._shown = summary_view(snapshot, found, earlier)
+            self._facts = dict(zip(snapshot.responses, facts_views(snapshot, found, earlier), strict=True))
             if snapshot is not self._detailed:
                 self._detailed, self.controls.fixed.value = snapshot, fixed_view(snapshot)._repr_html_()
         self.mark()
@@ -172,9 +175,10 @@ class Inspector(VBox):
         state, texts, stale = self.inspection.state, self.controls.texts(), self.inspection.stale()
         scored = {r.text for k, r in enumerate(state.responses) if k not in stale}
         same_prompt = self.controls.prompt.value == state.row["prompt"]
-        for k, box in enumerate(self.controls.rows.children):
-            new = "" if texts[k] in scored and same_prompt else " <i>not scored</i>"
-            box.children[0].value = f"<b>{letter(k)}</b>{new}"
+        for k, (name, field, facts) in enumerate(self.controls.parts()):
+            known = field.value in scored and same_prompt
+            name.value = f"<b>{letter(k)}</b>{'' if known else ' <i>not scored</i>'}"
+            facts.value = self._facts[field.value].html if known and field.value in self._facts else ""
         current = same_prompt and texts == [r.text for r in state.responses] and not self.inspection.missing()
         self.controls.view.value = f'<div style="{"" if current else STALE}">{self._shown._repr_html_()}</div>'
 

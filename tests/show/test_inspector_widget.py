@@ -23,7 +23,7 @@ def alerts(widget):
 
 
 def marked(widget):
-    return [box.children[0].value != f"<b>{'ABCDEFGH'[k]}</b>" for k, box in enumerate(widget.controls.rows.children)]
+    return [name.value != f"<b>{'ABCDEFGH'[k]}</b>" for k, (name, _, _) in enumerate(widget.controls.parts())]
 
 
 def is_grey(widget):
@@ -31,7 +31,7 @@ def is_grey(widget):
 
 
 def field(widget, index):
-    return widget.controls.rows.children[index].children[1]
+    return widget.controls.parts()[index][1]
 
 
 def click(widget, name):
@@ -131,7 +131,7 @@ def test_number_draw_file_and_pin(widget, tmp_path):
     click(widget, "pin")
     field(widget, 2).value = "four"
     click(widget, "score")
-    assert "change" in widget.controls.view.value
+    assert "change" in widget.controls.parts()[2][2].value
 
 
 def test_rows_of_a_table_and_the_next_disagreement(tiny):
@@ -155,7 +155,13 @@ def test_texts_stay_texts(tiny):
     widget = padlab.inspect(*tiny, prompt=HOSTILE[0], responses=[*HOSTILE, "word " * 150])
     widget.wait(60)
     assert alerts(widget) == []
-    for html in (widget.controls.view.value, widget.controls.fixed.value, widget._repr_mimebundle_()["text/html"]):
+    facts = [facts.value for _, _, facts in widget.controls.parts()]
+    for html in (
+        *facts,
+        widget.controls.view.value,
+        widget.controls.fixed.value,
+        widget._repr_mimebundle_()["text/html"],
+    ):
         assert not re.search("<script|<img|\u202e|<\\|im_end\\|>", html)
 
 
