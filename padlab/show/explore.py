@@ -31,7 +31,7 @@ except ImportError as error:
     raise ImportError("the widgets of padlab.show.explore need ipywidgets: pip install padlab[lab]") from error
 
 MOST_LISTED = 4  # items up to which all n! rankings stand in a list; above, the ranking is typed
-WIDE = {"layout": {"width": "100%"}, "style": {"description_width": "initial"}}  # no description is cut
+WIDE = {"layout": {"width": "auto"}, "style": {"description_width": "initial"}}  # no description is cut
 
 
 class Explorer(VBox):

@@ -28,7 +28,7 @@ try:
 except ImportError as error:
     raise ImportError("padlab.inspect needs ipywidgets: pip install padlab[lab]") from error
 
-WIDE = {"layout": {"width": "100%"}, "style": {"description_width": "initial"}}
+WIDE = {"layout": {"width": "auto"}, "style": {"description_width": "initial"}}
 
 
 class Controls:
@@ -67,9 +67,16 @@ class Controls:
         self.pickers = HBox([*self.pick.values(), load])
         self.prompt = Textarea(description="prompt", rows=4, **WIDE)
         self.prompt.observe(on("texts", actions.mark), "value")
-        self.number = BoundedIntText(min=2, max=MOST, value=4, description="responses", layout={"width": "10em"})
+        self.number = BoundedIntText(
+            min=2,
+            max=MOST,
+            value=4,
+            description="responses",
+            style={"description_width": "initial"},
+            layout={"width": "8.5em"},
+        )
         self.number.observe(on("texts", actions.number_changed), "value")
-        self.file = Text(placeholder="file: one response a line, or a JSON list", layout={"width": "22em"})
+        self.file = Text(placeholder="file: one response a line, or a JSON list", layout={"width": "17em"})
         self.number_box = HBox([
             self.number, button("Draw", on("texts", actions.draw), "let the student write them"),
             self.file, button("Read file", on("texts", actions.read), "take the responses from a file"),
@@ -114,7 +121,7 @@ class Controls:
         self.rows.children = [self._text_row(k, text) for k, text in enumerate(texts)]
 
     def _text_row(self, index: int, text: str) -> VBox:
-        field = Textarea(text, rows=2, layout={"width": "100%"})
+        field = Textarea(text, rows=2, tooltip=f"response {letter(index)}", layout={"width": "100%"})
         field.observe(self.changed, "value")
         name = HTML(f"<b>{letter(index)}</b>", layout={"width": "4.5em", "flex": "0 0 auto"})
         return VBox([HBox([name, field]), HTML()])
@@ -122,6 +129,6 @@ class Controls:
 
 def button(text: str, on_click: Callable[..., None], tooltip: str, style: str = "") -> Button:
     """A button that calls something."""
-    button = Button(description=text, tooltip=tooltip, button_style=style, layout=Layout(width="auto"))
+    button = Button(description=text, tooltip=tooltip, button_style=style, layout=Layout(width="auto", flex="0 0 auto"))
     button.on_click(on_click)
     return button

@@ -165,7 +165,7 @@ def badges_view(snapshot: Snapshot, found: Preferences) -> Html:
     if not remarks:
         return Html("<div>nothing stands out</div>", "nothing stands out")
     look = f"display:inline-block;border:{LINE};border-radius:4px;padding:1px 6px;margin-right:6px;font-weight:bold"
-    html = "".join(f'<div><span style="{look}">{escape(b.name)}</span>{escape(b.reason)}</div>' for b in remarks)
+    html = "".join(f'<div><span style="{look}">{escape(b.name)}</span> {escape(b.reason)}</div>' for b in remarks)
     return Html(html, "\n".join(f"{b.name}: {visible(b.reason)}" for b in remarks))
 
 

@@ -27,6 +27,7 @@ from padlab.show.inspector_views import facts_views, fixed_view, summary_view
 from padlab.show.snapshot import letter, preferences
 
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 48}
+SHOWN_WITHIN = 10  # seconds that showing the widget waits for its first numbers, for the sake of saved notebooks
 STALE = "opacity:0.35;filter:grayscale(1)"
 
 
@@ -285,6 +286,7 @@ class Inspector(VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The widget, and its view of this moment for pages that run no widgets."""
+        self.wait(SHOWN_WITHIN)  # the view that is saved should have numbers in it
         data = super()._repr_mimebundle_(**kwargs) or {}
         missing = self.inspection.missing() or len(self.inspection.state.responses) < 2
         twin = (

@@ -465,7 +465,7 @@ def test_controls_are_wide_continuous_and_described_in_words(tiny):
         for control in widget.named.values():
             assert len(control.description) >= 10
             assert control.style.description_width == "initial"
-            assert control.layout.width == "100%"
+            assert control.layout.width == "auto"
             assert getattr(control, "continuous_update", True)
         assert widget.children[-1] is widget.output
         assert widget.error in widget.children

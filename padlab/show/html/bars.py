@@ -63,7 +63,7 @@ def legend(colours: Mapping[str, str], names: Sequence[str] | Mapping[str, Any])
     """HTML of one line that says which colour is which series."""
     square = "display:inline-block;width:0.8em;height:0.8em;margin:0 4px 0 10px;background:"
     return "".join(
-        f'<span style="white-space:nowrap"><span style="{square}{colours[name]}"></span>{escape(name)}</span>'
+        f'<span style="white-space:nowrap"><span style="{square}{colours[name]}"></span>{escape(name)}</span> '
         for name in names
     )
 

@@ -8,14 +8,20 @@ from padlab.show.html.safe import Html, escape
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:76em;margin:0 auto;padding:12px}
 h1{font-size:1.5em;line-height:1.25;margin:.4em 0}h2{font-size:1.15em;margin:1.4em 0 .3em}
-img{max-width:100%;height:auto}.wide{overflow-x:auto;max-width:100%}
+p{overflow-wrap:anywhere}img{max-width:100%;height:auto}.wide{overflow-x:auto;max-width:100%}
 .wide td,.wide th{white-space:nowrap!important;overflow-wrap:normal!important}
 summary{cursor:pointer;font-weight:bold;padding:6px 0}
 .choice label{display:inline-block;padding:4px 9px;border:1px solid #767676;border-radius:4px;margin:2px;cursor:pointer}
-.choice>input{position:absolute;opacity:0}.choice .case{display:none}
+.choice>input{position:absolute;opacity:0}.choice>div{display:none}
+.choice>input:checked+label{background:#1a1a1a;color:#fff}
+CASES
 .choice>input:focus-visible+label{outline:3px solid #0b57d0}
 @media print{details>*{display:block}}
 """
+STYLE = STYLE.replace(
+    "CASES",
+    "".join(f".choice>input:nth-of-type({k}):checked~div:nth-of-type({k}){{display:block}}" for k in range(1, 17)),
+)
 
 
 def page(title: str, sections: Sequence[tuple[str, str]], language: str = "en") -> str:
@@ -57,22 +63,19 @@ def image(png: bytes, alt: str) -> str:
 
 
 def choice(name: str, cases: Mapping[str, str], chosen: str) -> str:
-    """Radio buttons that show one of several views, by style alone.
+    """Radio buttons that show one of several views, by the page's style alone.
 
     Args:
         name: letters only, of its own on the page.
-        cases: label -> safe HTML.
+        cases: label -> safe HTML; up to 16.
         chosen: the label that is shown at first.
 
     >>> choice("a", {"0": "<p>zero</p>", "1": "<p>one</p>"}, "1").count(" checked>")
     1
     """
-    buttons, rules = "", ""
+    buttons = ""
     for k, label in enumerate(cases):
         checked = " checked" if label == chosen else ""
         buttons += f'<input type="radio" name="{name}" id="{name}{k}"{checked}>'
         buttons += f'<label for="{name}{k}">{escape(label)}</label>'
-        rules += f"#{name}{k}:checked~.{name}{k}{{display:block}}"
-        rules += f"#{name}{k}:checked+label{{background:#1a1a1a;color:#fff}}"
-    views = "".join(f'<div class="case {name}{k}">{html}</div>' for k, html in enumerate(cases.values()))
-    return f'<style>{rules}</style><div class="choice">{buttons}{views}</div>'
+    return f'<div class="choice">{buttons}{"".join(f"<div>{html}</div>" for html in cases.values())}</div>'
