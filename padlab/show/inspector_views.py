@@ -107,7 +107,7 @@ def _facts(
 
 def mark(role: str) -> str:
     """HTML: a square in the model's colour, and its name."""
-    return legend({NAMES[role]: COLOURS[role]}, [NAMES[role]]) + ": "
+    return legend({NAMES[role]: COLOURS[role]}, [NAMES[role]]).rstrip() + ": "
 
 
 def rankings_view(found: Preferences, earlier: Preferences | None = None) -> Html:
