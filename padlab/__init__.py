@@ -60,7 +60,7 @@ _MODULES = {
     "padlab.study.judge": ("judge_quality", "make_pairs"),
     "padlab.study.judge_training": ("prepare_judge",),
     "padlab.study.alpha_sweep": ("alpha_sweep", "ranking_metrics"),
-    "padlab.show.widgets": ("inspect",),
+    "padlab.show.inspect": ("inspect",),
     "padlab.show.inspection": ("Inspection",),
     "padlab.show.inspector_page": ("inspect_static",),
     "padlab.show.inspect_table": ("inspect_table",),

@@ -19,11 +19,13 @@ def add_parser(commands: Any) -> None:
     asked.add_argument("--prompt", help="the prompt's text")
     asked.add_argument("--responses", type=Path, help="a file: one response a line, or a JSON list")
     asked.add_argument("--draw", type=int, help="so many responses, written by the student")
-    asked.add_argument("--table", type=Path, help="a run folder, or a .jsonl file of prompts or candidates")
+    asked.add_argument("--table", type=Path, help='a run folder, or a .jsonl file with one {"prompt": ...} a line')
     asked.add_argument("--row", type=int, default=0, help="of the table (default: 0)")
     asked.add_argument("--most-disagreeing", type=int, metavar="K", help="all rows of the table, K of them in full")
-    parser.add_argument("--alpha", type=float, help="weight of the selection probability (default: the preset's)")
-    parser.add_argument("--beta", type=float, help="scale of the scores (default: the preset's)")
+    parser.add_argument(
+        "--alpha", type=float, help="weight of the selection probability (default: of the run, else of the preset)"
+    )
+    parser.add_argument("--beta", type=float, help="scale of the scores (default: likewise)")
     parser.add_argument("--judge", action=argparse.BooleanOptionalAction, help="ask the teacher which is better")
     parser.add_argument("--seed", type=int, default=0, help="of --draw")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of page and JSON (default: the current one)")

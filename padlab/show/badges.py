@@ -9,6 +9,7 @@ import numpy as np
 from padlab.show.snapshot import Preferences, Snapshot, letter
 
 BIAS, MASS, CONSISTENCY = 0.1, 0.5, 2 / 3  # position bias; option mass and share of orders that agree, as `confident`
+FEW = 4  # tokens
 LENGTHS = 3.0  # times as long
 GAP = 0.1  # largest difference between a pairwise answer and the fitted distribution
 
@@ -43,6 +44,9 @@ def _of_responses(snapshot: Snapshot, found: Preferences) -> list[Badge]:
         result.append(Badge("unfinished", f"{', '.join(open_ends)}: {reason}"))
     for tokens in list(snapshot.tokens.values())[:1]:
         lengths = [len(texts) for texts, _ in tokens]
+        if few := [letter(k) for k, length in enumerate(lengths) if length < FEW]:
+            reason = f"{', '.join(few)}: fewer than {FEW} tokens, too few to resample; the brackets are too narrow"
+            result.append(Badge("few tokens", reason))
         if max(lengths) > LENGTHS * min(lengths):
             longest, shortest = (letter(f(range(len(lengths)), key=lengths.__getitem__)) for f in (max, min))
             reason = f"{longest} has {max(lengths)} tokens, {shortest} {min(lengths)}; a mean per token hides that"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,24 @@ import padlab
 from padlab.lm.presets import get_preset
 from padlab.prompts import load_prompts
 from padlab.run_models import load_models, model_choice, trained_student
-from padlab.runs import load_table
+from padlab.runs import load_table, read_manifest
 from padlab.show.inspection import Inspection
-from padlab.show.inspection_state import responses_of_row
+from padlab.show.inspection_state import MOST, check_look, responses_of_row
 from padlab.show.inspector_files import read_responses
 from padlab.show.inspector_page import write_page
 from padlab.show.inspector_views import moving_view
-from padlab.show.snapshot import ROLES, preferences
+from padlab.show.snapshot import preferences
+
+OF_MODELS = (  # columns that hold what models said
+    "student_reward", "teacher_reward", "selection_prob", "option_mass", "none_mass", "position_bias",
+    "order_consistency", "confident", "selection_votes", "token_logps",
+)  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the view, write the page, and say where it is."""
     _check(options)
-    if options.most_disagreeing:
+    if options.most_disagreeing is not None:
         page = _whole_table(options)
     else:
         inspection = _inspection(options).score(on_progress=_print_progress)
@@ -35,32 +41,53 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _whole_table(options: argparse.Namespace) -> Path:
-    """The page of all rows. Rewards in the table are used, unless models are named: then those score it anew."""
+    """The page of all rows. What the table's models said is used, unless models are named: then those score it anew."""
     table, page = _table(options.table), options.out / "disagreements.html"
-    columns = [f"{role}_reward" for role in ROLES]
     if _models_are_named(options):
-        table = table.remove_columns([name for name in columns if name in table.column_names])
+        table = table.remove_columns([name for name in OF_MODELS if name in table.column_names])
     student = teacher = None
     if not {"student_reward", "teacher_reward"} <= set(table.column_names):
         models = _models(options)
         student, teacher = models["student"], models["teacher"]
-    beta = (student.training.get("beta", 10.0) if student else 10.0) if options.beta is None else options.beta
-    most = options.most_disagreeing
-    shown = padlab.inspect_table(table, student, teacher, most=most, alpha=options.alpha, beta=beta, path=page)
+    look = _look(options, get_preset(options.preset or "reading").training() if student is None else student.training)
+    shown = padlab.inspect_table(table, student, teacher, most=options.most_disagreeing, **look, path=page)
     print(shown.text.partition("\n\n")[0])
     return page
 
 
+def _look(options: argparse.Namespace, preset: Mapping[str, Any]) -> dict[str, float]:
+    """alpha and beta: as given, else as the run was trained, else the preset's, else 0 and 10."""
+    trained: Mapping[str, Any] = {}
+    if options.table is not None and options.table.is_dir():
+        trained = read_manifest(options.table)["stages"].get("checkpoints", {})
+    known = {"alpha": 0.0, "beta": 10.0, **preset, **trained}
+    given = {name: getattr(options, name) for name in ("alpha", "beta")}
+    look = {name: float(known[name] if value is None else value) for name, value in given.items()}
+    check_look(**look)
+    return look
+
+
 def _check(options: argparse.Namespace) -> None:
-    """ValueError where it is not clear what to inspect."""
+    """ValueError where it is not clear what to inspect, before anything is loaded."""
     if (options.prompt is None) == (options.table is None):
         raise ValueError("give either --prompt TEXT or --table RUN_OR_FILE")
-    if options.most_disagreeing and options.table is None:
-        raise ValueError("--most-disagreeing needs --table RUN_OR_FILE")
-    if options.responses and options.draw:
+    if options.prompt is not None and not options.prompt.strip():
+        raise ValueError("the prompt is empty; give a text with --prompt")
+    if options.responses and options.draw is not None:
         raise ValueError("give either --responses FILE or --draw N")
+    if options.draw is not None and not 2 <= options.draw <= MOST:
+        raise ValueError(f"--draw takes 2 to {MOST}, got {options.draw}")
     if options.prompt is not None and not (options.responses or options.draw):
         raise ValueError("give the responses: --responses FILE, or --draw N to let the student write them")
+    if options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out takes a folder, and {options.out} is a file")
+    if options.most_disagreeing is not None:
+        if options.table is None or options.most_disagreeing < 1:
+            raise ValueError("--most-disagreeing takes a number of at least 1, and needs --table RUN_OR_FILE")
+        if options.responses or options.draw is not None or options.judge is not None or options.row:
+            raise ValueError(
+                "--most-disagreeing takes the table as it is: leave out --row, --responses, --draw, --judge"
+            )
 
 
 def _models_are_named(options: argparse.Namespace) -> bool:
@@ -68,13 +95,14 @@ def _models_are_named(options: argparse.Namespace) -> bool:
 
 
 def _models(options: argparse.Namespace) -> dict[str, padlab.LanguageModel]:
-    """The models that were named, else those of the run folder: its trained student, and the untrained one."""
+    """The models that were named, the others of the run folder (its trained student, and the untrained one)."""
+    named = {"student": options.student, "teacher": options.teacher}
     run = options.table
-    if _models_are_named(options) or run is None or not run.is_dir():
-        choice = {"preset": options.preset or "reading", "student": options.student, "teacher": options.teacher}
-        return load_models(choice)._asdict()
-    student, teacher = load_models(model_choice(run))
-    if not (run / "student").exists():
+    if options.preset or run is None or not run.is_dir() or all(named.values()):
+        return load_models({"preset": options.preset or "reading", **named})._asdict()
+    choice = model_choice(run)
+    student, teacher = load_models({**choice, **{role: spec for role, spec in named.items() if spec}})
+    if options.student or not (run / "student").exists():
         return {"student": student, "teacher": teacher}
     return {"student": trained_student(run, student), "teacher": teacher, "before": student}
 
@@ -85,8 +113,9 @@ def _inspection(options: argparse.Namespace) -> Inspection:
     texts = read_responses(options.responses) if options.responses else None
     if texts is None and not options.draw and not entry.get("responses"):
         raise ValueError(f"row {options.row} has no responses: add --draw N to let the student write them")
-    settings = {"alpha": options.alpha, "beta": options.beta, "judge": options.judge}
-    inspection = Inspection(prompt=prompt, **_models(options), **settings)
+    models = _models(options)
+    look = _look(options, models["student"].training)
+    inspection = Inspection(prompt=prompt, **models, **look, judge=options.judge)
     if options.draw:
         own = options.student is None and (options.table is None or _models_are_named(options))
         sampling = get_preset(options.preset or "reading").sampling() if own else {"max_new_tokens": 48}

@@ -32,7 +32,7 @@ def rank_by_disagreement(source: Any, alpha: float | None = None, beta: float = 
 
     Args:
         source: a table with `student_reward` and `teacher_reward`.
-        alpha: None: 0.5 where there are selection probabilities, else 0.
+        alpha: None: 0.5 where every row has selection probabilities, else 0.
         beta: above 0.
 
     Raises:
@@ -44,12 +44,16 @@ def rank_by_disagreement(source: Any, alpha: float | None = None, beta: float = 
     """
     candidates = check_candidates(as_dataset(source), ("student_reward", "teacher_reward"))
     if alpha is None:
-        alpha = 0.5 if "selection_prob" in candidates.column_names else 0.0
+        asked = "selection_prob" in candidates.column_names and None not in list(candidates["selection_prob"])
+        alpha = 0.5 if asked else 0.0
     found = []
     for row, entry in enumerate(candidates):
         if len(entry["responses"]) > 1:
             snapshot = snapshot_of_row(entry)
-            found.append((row, snapshot, preferences(snapshot, alpha, beta)))
+            try:
+                found.append((row, snapshot, preferences(snapshot, alpha, beta)))
+            except ValueError as error:
+                raise ValueError(f"row {row}: {error}") from None
     return sorted(found, key=lambda item: -item[2].agreement["jsd"])
 
 
@@ -132,8 +136,11 @@ def _write(
     figures: Sequence[Figure],
     shown: Sequence[tuple[str, Html]],
 ) -> None:
-    mean = fmean(found.agreement["jsd"] for _, _, found in ranked) if ranked else float("nan")
-    sections = [("", f"<p>{len(candidates)} rows; mean Jensen-Shannon divergence {num(mean)} nats.</p>")]
+    mean = fmean(found.agreement["jsd"] for _, _, found in ranked) if ranked else None
+    alone = len(candidates) - len(ranked)
+    line = f"{len(ranked)} rows" + (f"; mean Jensen-Shannon divergence {num(mean)} nats" if ranked else "")
+    line += f"; {alone} more with a single response, which cannot be ranked" if alone else ""
+    sections = [("", f"<p>{line}.</p>")]
     sections += [("Figures", "".join(image(figure.png(), figure.alt_text) for figure in figures))] if figures else []
     sections += [(name, view.html) for name, view in shown]
     sections += [("All rows", folded("open", listed.html))]

@@ -21,7 +21,15 @@ from padlab.lm.plain_text import token_texts
 from padlab.phases.multiple_choice import Answers, joined, multiple_choice_question
 from padlab.phases.sampling import sample_responses
 from padlab.phases.selection import ASK, orders_of, selection_columns
-from padlab.show.inspection_state import Response, State, as_responses, responses_of_row, scoring_row
+from padlab.show.inspection_state import (
+    Response,
+    State,
+    as_responses,
+    check_look,
+    conversation_key,
+    responses_of_row,
+    scoring_row,
+)
 from padlab.show.snapshot import Snapshot, letter
 
 QUESTIONS = 8  # selection questions in one batch, after which the work can be cancelled
@@ -43,7 +51,7 @@ class Inspection:
         pinned: a state kept for comparison, or None.
 
     Raises:
-        ValueError: an empty prompt or response, or more than 8 responses.
+        ValueError: alpha or beta out of range, alpha above 0 without judge, or more than 8 responses.
 
     >>> student, teacher = load_pair("tiny")
     >>> Inspection(student, teacher, "Name a colour.", ["red", "blue"]).score().snapshot().responses
@@ -65,23 +73,31 @@ class Inspection:
         preset = student.training
         alpha = preset.get("alpha", 0.0) if alpha is None else alpha
         beta = preset.get("beta", 10.0) if beta is None else beta
+        judge = alpha > 0 if judge is None else judge
+        if alpha > 0 and not judge:
+            raise ValueError(f"alpha is {alpha:g}, which needs the teacher's answers: judge=True, or alpha=0")
         models = {"before": before, "student": student, "teacher": teacher}
         self.models: dict[str, LanguageModel] = {role: model for role, model in models.items() if model is not None}
         row = prompt_columns(prompt, "prompt")
-        self.state = State(row, as_responses(responses), alpha, beta, alpha > 0 if judge is None else judge)
+        self.state = State(row, as_responses(responses), alpha, beta, judge)
+        check_look(alpha, beta)
         self.pinned: State | None = None
         self._past: list[State] = []
         self._snapshots: dict[tuple, Snapshot] = {}
         self._scored: dict[tuple, tuple[tuple[str, ...], tuple[float, ...]]] = {}
-        self._asked: dict[tuple[str, str, str], Answers] = {}  # prompt, first option, second option
+        self._asked: dict[tuple[Any, str, str], Answers] = {}  # conversation, first option, second option
 
     def look(self, **changes: float | bool) -> Inspection:
         """Other alpha, beta or judge; not a step of `undo`."""
-        self.state = replace(self.state, **changes)
+        state = replace(self.state, **changes)
+        check_look(state.alpha, state.beta)
+        self.state = state
         return self
 
     def edit(self, index: int, text: str) -> Inspection:
         """Another text for one response; the end of the turn counts if it did before."""
+        if not 0 <= index < len(self.state.responses):
+            raise ValueError(f"there is no response {index}: there are 0 to {len(self.state.responses) - 1}")
         edited = Response(text, self.state.responses[index].finished)
         return self.put([*self.state.responses[:index], edited, *self.state.responses[index + 1 :]])
 
@@ -162,7 +178,7 @@ class Inspection:
             ValueError: something has not been scored yet.
         """
         state = state or self.state
-        known = state.row["prompt"], transcript(state.row), state.responses, state.judge
+        known = conversation_key(state.row), state.responses, state.judge
         if known in self._snapshots:
             return self._snapshots[known]
         if missing := [name for name, _ in self._work(state)]:
@@ -179,7 +195,12 @@ class Inspection:
     def as_row(self) -> dict[str, Any]:
         """The present state as a row of a candidates table."""
         snapshot, state = self.snapshot(), self.state
-        row = {**self._row(state.responses), "finished": [r.finished for r in state.responses]}
+        row = {**state.row, "responses": [r.text for r in state.responses]}
+        if any(r.finished or r.ids for r in state.responses):
+            row["finished"] = [r.finished for r in state.responses]
+        if all(r.ids for r in state.responses) and len({r.tokenizer for r in state.responses}) == 1:
+            row |= {"response_ids": [list(r.ids) for r in state.responses]}
+            row |= {"response_tokenizer": state.responses[0].tokenizer}
         row |= {f"{role}_reward": rewards.tolist() for role, rewards in snapshot.rewards.items()}
         if snapshot.selection_prob is not None and snapshot.votes is not None:
             row |= {"selection_prob": snapshot.selection_prob.tolist(), "selection_votes": snapshot.votes.tolist()}
@@ -188,8 +209,14 @@ class Inspection:
         return row
 
     def replace_model(self, role: str, model: LanguageModel) -> Inspection:
-        """Another model in a role; what the old one said is forgotten."""
-        self.models[role] = model
+        """Another model in a role that there is; what the old one said is forgotten, and what was pinned.
+
+        Raises:
+            ValueError: no such role.
+        """
+        if role not in self.models:
+            raise ValueError(f"there is no {role!r}; the roles are {', '.join(self.models)}")
+        self.models[role], self.pinned = model, None
         self._scored = {key: value for key, value in self._scored.items() if key[0] != role}
         if role == "teacher":
             self._asked = {}
@@ -201,11 +228,8 @@ class Inspection:
         self.state = state
         return self
 
-    def _row(self, responses: Sequence[Response]) -> dict[str, Any]:
-        return {**self.state.row, "responses": [r.text for r in responses]}
-
     def _key(self, role: str, response: Response, state: State | None = None) -> tuple:
-        return role, transcript((state or self.state).row), response
+        return role, conversation_key((state or self.state).row), response
 
     def _work(self, state: State | None = None) -> Iterator[tuple[str, Callable[[], None]]]:
         """Batches of what is missing: its name, and what does it."""
@@ -216,7 +240,7 @@ class Inspection:
                 yield f"{len(new)} response(s) under the {role}", partial(self._score_new, role, new, state)
         if state.judge:
             listed = [(state.responses[i].text, state.responses[j].text) for i, j in _pairs(len(state.responses))]
-            new = [order for order in dict.fromkeys(listed) if (transcript(state.row), *order) not in self._asked]
+            new = [order for order in dict.fromkeys(listed) if (conversation_key(state.row), *order) not in self._asked]
             for start in range(0, len(new), QUESTIONS):
                 orders = new[start : start + QUESTIONS]
                 yield f"{len(orders)} selection question(s)", partial(self._ask_new, orders, state)
@@ -242,11 +266,11 @@ class Inspection:
         prompt = transcript(state.row)
         answers = ASK[teacher.reply](teacher, prompt, orders, question)
         for row, order in enumerate(orders):
-            self._asked[(prompt, *order)] = answers.select([row])
+            self._asked[(conversation_key(state.row), *order)] = answers.select([row])
 
     def _selection(self, state: State) -> dict[str, Any]:
         """The snapshot's columns on selection, from the answers to each pair in both orders."""
-        texts, prompt = [r.text for r in state.responses], transcript(state.row)
+        texts, prompt = [r.text for r in state.responses], conversation_key(state.row)
         orders = _pairs(len(texts))
         answers = joined([self._asked[(prompt, texts[i], texts[j])] for i, j in orders])
         columns = selection_columns(answers, orders, texts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from padlab.conversations import conversation
 from padlab.lm.models import LanguageModel
 
 MOST = 8  # responses
@@ -46,12 +47,36 @@ def responses_of_row(entry: Mapping[str, Any]) -> list[Response]:
     return [Response(t, f, tuple(i), whose) for t, f, i in zip(entry["responses"], finished, ids, strict=True)]
 
 
+def check_look(alpha: float, beta: float) -> None:
+    """ValueError unless alpha lies in 0 to 1 and beta is a positive number."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in 0 (likelihood alone) to 1 (selection alone), got {alpha}")
+    if not 0 < beta < float("inf"):
+        raise ValueError(f"beta must be a positive number, got {beta}")
+
+
+def conversation_key(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """A row's conversation as something that a dictionary can be asked for."""
+    return tuple((m["role"], m["content"]) for m in conversation(row))
+
+
+def comparable(state: State, other: State) -> bool:
+    """Whether responses of two states can be compared place by place: one prompt, edits in place, none moved."""
+    if conversation_key(state.row) != conversation_key(other.row) or len(state.responses) != len(other.responses):
+        return False
+    texts, others = ([r.text for r in s.responses] for s in (state, other))
+    same = sum(a == b for a, b in zip(texts, others, strict=True))
+    return same > 0 and not any(text in others for k, text in enumerate(texts) if text != others[k])
+
+
 def as_responses(responses: Sequence[str | Response]) -> tuple[Response, ...]:
     """Texts and responses as responses; ValueError for one text, or more than 8."""
     if isinstance(responses, str):
         raise ValueError(f"responses must be a list of texts, got one text: write [{responses[:20]!r}]")
     if len(responses) > MOST:
         raise ValueError(f"{len(responses)} responses; at most {MOST} can be inspected at once")
+    if wrong := [r for r in responses if not isinstance(r, str | Response)]:
+        raise ValueError(f"a response must be text, got a {type(wrong[0]).__name__}")
     return tuple(r if isinstance(r, Response) else Response(r) for r in responses)
 
 

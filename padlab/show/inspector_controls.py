@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import log10
 from typing import Any
 
 from padlab.show.inspection import Inspection
@@ -94,7 +95,15 @@ class Controls:
         self.alpha = FloatSlider(
             state.alpha, min=0, max=1, step=0.01, description="alpha (weight of selection)", **WIDE
         )
-        self.beta = FloatLogSlider(state.beta, base=10, min=-1, max=2, step=0.02, description="beta (scale)", **WIDE)
+        self.beta = FloatLogSlider(
+            state.beta,
+            base=10,
+            min=min(-1, log10(state.beta)),
+            max=max(2, log10(state.beta)),
+            step=0.02,
+            description="beta (scale)",
+            **WIDE,
+        )
         self.judge = Checkbox(value=state.judge, description="ask the teacher", indent=False)
         self.look = VBox([self.alpha, self.beta, self.judge])
         for control in (self.alpha, self.beta, self.judge):

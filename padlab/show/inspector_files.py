@@ -20,15 +20,18 @@ def read_responses(path: str | Path) -> list[str]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    text = path.read_text(encoding="utf-8-sig")
+        raise ValueError(f"{path} is a folder; give a file" if path.is_dir() else f"no such file: {path}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8 ({error.reason} at byte {error.start}); re-save it") from None
     if text.lstrip().startswith("["):
         try:
             texts = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path.name} begins like a JSON list but is none: {error.msg} at line {error.lineno}"
-            ) from None
+            if path.suffix != ".json":  # lines, of which the first begins so
+                return [line for line in text.splitlines() if line.strip()]
+            raise ValueError(f"{path.name} is not valid JSON: {error.msg} at line {error.lineno}") from None
         if not all(isinstance(item, str) for item in texts):
             raise ValueError(f"{path.name}: the JSON list must hold texts only")
         return texts

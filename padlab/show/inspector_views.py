@@ -99,7 +99,7 @@ def _facts(
     if earlier is not None and role in earlier.top_choice:
         change = found.top_choice[role][k] - earlier.top_choice[role][k]
         first += f", change {'+' if change > 0 else ''}{num(change)}"
-    fact = f"reward {num(snapshot.rewards[role][k])} nats/token, first with {first}"
+    fact = f"reward {num(snapshot.rewards[role][k])} nats/token, P(first) {first}"
     if role == "teacher" and snapshot.selection_prob is not None:
         fact += f", log p_sel {num(_log_selection(snapshot)[k])}"
     return fact

@@ -140,7 +140,7 @@ def preferences(snapshot: Snapshot, alpha: float, beta: float) -> Preferences:
     """Rewards to distributions over rankings; no model is called.
 
     Args:
-        snapshot: of n = 2 to 26 responses; above 8 no rankings are listed.
+        snapshot: of n = 2 to 20 responses; above 8 no rankings are listed.
         alpha: 0 (likelihood alone) to 1 (selection alone); above 0 needs selection probabilities.
         beta: above 0.
 

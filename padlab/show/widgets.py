@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from padlab.candidates import as_dataset, check_candidates
-from padlab.conversations import Message
 from padlab.lm.loading import load_model
-from padlab.lm.models import LanguageModel
 from padlab.show.html import Html, error_box, escape
 from padlab.show.inspect_table import rank_by_disagreement
 from padlab.show.inspection import Inspection
-from padlab.show.inspection_state import responses_of_row
+from padlab.show.inspection_state import State, responses_of_row
 from padlab.show.inspector_controls import Controls, Layout, VBox
 from padlab.show.inspector_files import export, memory_needed, read_responses
 from padlab.show.inspector_page import earlier_preferences, inspect_static
@@ -29,41 +27,6 @@ from padlab.show.snapshot import letter, preferences
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 48}
 SHOWN_WITHIN = 10  # seconds that showing the widget waits for its first numbers, for the sake of saved notebooks
 STALE = "opacity:0.35;filter:grayscale(1)"
-
-
-def inspect(
-    student: LanguageModel,
-    teacher: LanguageModel,
-    *,
-    prompt: str | Sequence[Message] = "",
-    responses: Sequence[str] = (),
-    table: Any = None,
-    row: int = 0,
-    before: LanguageModel | None = None,
-    alpha: float | None = None,
-    beta: float | None = None,
-    judge: bool | None = None,
-    sampling: Mapping[str, Any] | None = None,
-) -> Inspector:
-    """Look at what two models prefer among responses to a prompt, and change prompt, responses, alpha and beta.
-
-    Args:
-        student, teacher: the models; others can be loaded in the widget.
-        prompt, responses: what to inspect, or a candidates `table` and its `row`.
-        before: the untrained student, as a third model.
-        alpha, beta: None takes the student's preset, else 0 and 10.
-        judge: ask the teacher which response is better; None: if alpha is above 0.
-        sampling: of responses that the student draws, as in `sample_responses`; None: 48 tokens at temperature 1.
-
-    Returns:
-        the widget; in a saved notebook its last view stays readable without a kernel.
-
-    Raises:
-        ImportError: ipywidgets is missing.
-        ValueError: a table without such a row, more than 8 responses.
-    """
-    inspection = Inspection(student, teacher, prompt, responses, alpha=alpha, beta=beta, judge=judge, before=before)
-    return Inspector(inspection, table, row, sampling)
 
 
 class Inspector(VBox):
@@ -83,13 +46,13 @@ class Inspector(VBox):
         self.sampling.pop("n", None)  # a control of its own
         self.inspection, self.table = inspection, None if table is None else check_candidates(as_dataset(table))
         self._stop, self._thread, self._shown, self._filling = threading.Event(), None, Html("", ""), False
-        self._facts: dict[str, Html] = {}  # the numbers of each scored text
+        self._facts: list[Html] = []  # the numbers of each response
+        self._state: State | None = None  # which state the view and these numbers show
         self._detailed, self._walked = None, -1  # the snapshot whose tokens are shown; the last row of `next_row`
         self.controls = Controls(inspection, 0 if self.table is None else len(self.table), self, self._guarded)
         super().__init__(self.controls.in_order(), layout=Layout(max_width="100em"))
-        if self.table is not None:
-            self.controls.row.value = row
-            self._guarded("texts", self.take_row)()
+        self._filling = True
+        self.controls.row.value = row % len(self.table) if self.table is not None else 0
         self._fill()
         if inspection.state.responses and inspection.state.row["prompt"]:
             self.start()
@@ -157,31 +120,43 @@ class Inspector(VBox):
             left, seconds = len(self.inspection.missing()), time.monotonic() - began
             word = f"stopped, {left} batches left," if left else "done"
             self.controls.status.value = f"<div>{word} after {seconds:.1f} s</div>"
-        self.refresh()
+        finally:
+            self.controls.prompt.disabled = False
+        self._guarded("look", self.refresh)()
 
     def refresh(self) -> None:
         """Draw the view again from what is known; where something is missing, the old one stays, greyed."""
-        if not self.inspection.missing():
-            snapshot, state = self.inspection.snapshot(), self.inspection.state
-            found = preferences(snapshot, state.alpha, state.beta)
-            earlier = earlier_preferences(self.inspection)
-            self._shown = summary_view(snapshot, found, earlier)
-            self._facts = dict(zip(snapshot.responses, facts_views(snapshot, found, earlier), strict=True))
-            if snapshot is not self._detailed:
-                self._detailed, self.controls.fixed.value = snapshot, fixed_view(snapshot)._repr_html_()
-        self.mark()
+        try:
+            if not self.inspection.missing() and len(self.inspection.state.responses) > 1:
+                self._draw_view()
+        finally:
+            self.mark()
+
+    def _draw_view(self) -> None:
+        snapshot, state = self.inspection.snapshot(), self.inspection.state
+        found, earlier = preferences(snapshot, state.alpha, state.beta), earlier_preferences(self.inspection)
+        self._shown, self._state = summary_view(snapshot, found, earlier), state
+        self._facts = facts_views(snapshot, found, earlier)
+        if snapshot is not self._detailed:
+            self._detailed, self.controls.fixed.value = snapshot, fixed_view(snapshot)._repr_html_()
 
     def mark(self) -> None:
         """Mark the responses that are not scored, and grey the view where it is not that of the fields."""
-        state, texts, stale = self.inspection.state, self.controls.texts(), self.inspection.stale()
-        scored = {r.text for k, r in enumerate(state.responses) if k not in stale}
+        state, stale = self.inspection.state, self.inspection.stale()
+        texts = [r.text for r in state.responses]
         same_prompt = self.controls.prompt.value == state.row["prompt"]
         for k, (name, field, facts) in enumerate(self.controls.parts()):
-            known = field.value in scored and same_prompt
+            known = same_prompt and k < len(texts) and field.value == texts[k] and k not in stale
             name.value = f"<b>{letter(k)}</b>{'' if known else ' <i>not scored</i>'}"
-            facts.value = self._facts[field.value].html if known and field.value in self._facts else ""
-        current = same_prompt and texts == [r.text for r in state.responses] and not self.inspection.missing()
+            facts.value = self._facts[k].html if known and state == self._state else ""
+        current = self._is_read() and state == self._state
         self.controls.view.value = f'<div style="{"" if current else STALE}">{self._shown._repr_html_()}</div>'
+
+    def _is_read(self) -> bool:
+        """Whether the fields say what the state says."""
+        state = self.inspection.state
+        texts = [r.text for r in state.responses]
+        return self.controls.prompt.value == state.row["prompt"] and self.controls.texts() == texts
 
     # --- what the controls do
 
@@ -196,7 +171,8 @@ class Inspector(VBox):
             self.inspection.edit(changed[0], texts[changed[0]])
         elif changed or len(texts) != len(state.responses):
             kept = {r.text: r for r in state.responses}
-            self.inspection.put([kept.get(text, text) for text in texts])
+            same = zip(texts, [*state.responses, *[None] * len(texts)], strict=False)
+            self.inspection.put([r if r and r.text == text else kept.get(text, text) for text, r in same])
 
     def _fill(self) -> None:
         """Write the state into the fields."""
@@ -229,6 +205,7 @@ class Inspector(VBox):
         self._check_idle()
         self._read_texts()
         count, seed = self.controls.number.value, time.time_ns() % 2**31
+        self.controls.prompt.disabled = True  # what were typed now would be lost
         draw = lambda: self.inspection.draw(count, seed, **self.sampling)  # noqa: E731
         self._in_thread("texts", draw, "the student writes ...")
 
@@ -257,20 +234,26 @@ class Inspector(VBox):
         self.start()
 
     def undo(self) -> None:
-        """Back to before the last edit."""
+        """Back to before the last edit; first, back to what was scored."""
         self._check_idle()
-        self.inspection.undo()
+        if self._is_read():
+            self.inspection.undo()
         self._fill()
 
     def pin(self) -> None:
         """Compare with the present state from now on."""
-        self.inspection.snapshot()  # raises where something is not scored
+        self._check_scored()
         self.inspection.pin()
         self.controls.status.value = "<div>pinned: outlines and changes are against this state</div>"
         self.refresh()
 
+    def _check_scored(self) -> None:
+        if not self._is_read() or self.inspection.missing():
+            raise ValueError("something is not scored yet; click Score first")
+
     def export_files(self) -> None:
         """Write page, JSON, PNG, table and Python lines into the current folder."""
+        self._check_scored()
         names = export(self.inspection, Path.cwd())
         self.controls.status.value = f"<div>written: {escape(', '.join(map(str, names)))}</div>"
 
@@ -288,10 +271,10 @@ class Inspector(VBox):
         """The widget, and its view of this moment for pages that run no widgets."""
         self.wait(SHOWN_WITHIN)  # the view that is saved should have numbers in it
         data = super()._repr_mimebundle_(**kwargs) or {}
-        missing = self.inspection.missing() or len(self.inspection.state.responses) < 2
-        twin = (
-            Html("<div>nothing is scored yet</div>", "nothing is scored yet")
-            if missing
-            else inspect_static(self.inspection)
-        )
+        twin = Html("<div>nothing is scored yet</div>", "nothing is scored yet")
+        if not self.inspection.missing() and len(self.inspection.state.responses) > 1:
+            try:
+                twin = inspect_static(self.inspection)
+            except ValueError as error:  # alpha without answers, say
+                twin = Html(error_box(error), str(error))
         return data | {"text/html": twin._repr_html_(), "text/plain": twin.text}

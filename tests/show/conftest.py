@@ -45,6 +45,9 @@ def plot_calls(labels=None, title=None):
             title=title,
         ),
         "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),
+        "plot_scatter": lambda: plots.plot_scatter(
+            probs, {"student": probs, "teacher": 1 - probs}, labels[0] if labels else "length, tokens", "reward, nats"
+        ),
         "plot_position_bias": lambda: plots.plot_position_bias(probs, probs, title=title),
         "plot_reliability": lambda: plots.plot_reliability(probs, probs > 0.4, title=title),
         "plot_alpha_curve": lambda: plots.plot_alpha_curve([0, 0.5, 1], *curves, metric=text, names=names, title=title),

@@ -11,8 +11,10 @@ import torch
 import padlab
 from padlab.show import inspection as module
 from padlab.show.badges import badges
+from padlab.show.inspect_table import rank_by_disagreement
 from padlab.show.inspection import Inspection
 from padlab.show.inspection_state import Response, responses_of_row
+from padlab.show.inspector_page import as_python, earlier_preferences
 from padlab.show.inspector_views import as_numbers
 from padlab.show.snapshot import ROLES, Snapshot, first_place_interval, preferences, ranking_name, snapshot_of_row
 
@@ -206,7 +208,8 @@ def test_each_remark_appears_where_it_should_and_nowhere_else():
         snapshot = Snapshot(**{**{"prompt": "?", "responses": quiet.responses, "rewards": quiet.rewards}, **changes})
         return [badge.name for badge in badges(snapshot, preferences(snapshot, 0.0, 1.0))]
 
-    tokens = {"student": [(("x",) * k, (-1.0,) * k) for k in (1, 2, 4)]}
+    tokens = {"student": [(("x",) * k, (-1.0,) * k) for k in (5, 6, 16)]}
+    short = {"student": [(("x",) * k, (-1.0,) * k) for k in (3, 4, 4)]}
     cycle = np.array([[0.5, 0.9, 0.1], [0.1, 0.5, 0.9], [0.9, 0.1, 0.5]])
     first = np.array([[0.5, 0.9, 0.9], [0.9, 0.5, 0.9], [0.9, 0.9, 0.5]])
     assert names(rewards={"teacher": np.array([-1.0, -1.0, -2.0])}) == ["ties"]
@@ -214,6 +217,7 @@ def test_each_remark_appears_where_it_should_and_nowhere_else():
     assert names(finished=(True, None, True)) == ["unfinished"]
     assert names(finished=(None, None, None)) == names(finished=(True, True, True)) == []
     assert names(tokens=tokens) == ["unequal length"]
+    assert names(tokens=short) == ["few tokens"]
     assert names(position_bias=-0.2) == ["position bias"]
     assert names(option_mass=0.1) == ["option mass"]
     assert names(order_consistency=0.5) == ["depends on the order"]
@@ -232,3 +236,62 @@ def test_numbers_are_plain_json(inspected):
         json.loads(json.dumps(as_numbers(alone, preferences(alone, 0.0, 1.0)), allow_nan=False))["agreement"]["tau"]
         is None
     )
+
+
+def test_a_conversation_is_not_its_transcript(tiny):
+    """Two prompts that read alike as text are two prompts."""
+    talk = [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"}]
+    inspection = Inspection(*tiny, talk, ["a", "b"], judge=True).score()
+    text = "User: A\n\nAssistant: B\n\nUser: C"
+    inspection.ask(text, ["a", "b"])
+    assert inspection.missing()
+    assert inspection.score().snapshot().rewards["teacher"] == pytest.approx(
+        padlab.score(tiny.teacher, text, ["a", "b"]), abs=1e-5
+    )
+
+
+def test_only_edits_in_place_are_compared(tiny):
+    inspection = Inspection(*tiny, "Hi", ["a", "b", "c"]).score()
+    assert earlier_preferences(inspection) is None
+    assert earlier_preferences(inspection.edit(0, "d").score()) is not None
+    assert earlier_preferences(inspection.put(["b", "d", "c"]).score()) is None  # moved
+    assert earlier_preferences(inspection.put(["x", "y", "z"]).score()) is None  # nothing in common
+    assert earlier_preferences(inspection.ask("Ho", ["x", "y", "z"]).score()) is None
+    with pytest.raises(ValueError, match="no response -1"):
+        inspection.edit(-1, "q")
+    with pytest.raises(ValueError, match="studnet"):
+        inspection.replace_model("studnet", tiny.student)
+
+
+def test_sampled_responses_survive_the_exports(tiny):
+    inspection = Inspection(*tiny, "Hi").draw(3, max_new_tokens=6).score()
+    row, snapshot = inspection.as_row(), inspection.snapshot()
+    again = Inspection(*tiny, "Hi", responses_of_row(row)).score().snapshot()
+    assert again.rewards["student"] == pytest.approx(snapshot.rewards["student"], abs=1e-6)
+    typed = Inspection(*tiny, "Hi", ["a", "b"]).score()
+    assert "finished" not in typed.as_row()
+    names = {}
+    code = (
+        as_python(inspection)
+        .replace("padlab.inspect(", "kept = dict(")
+        .replace("kept = dict(student, teacher,", "kept = dict(")
+    )
+    loads = {"load_model": lambda spec: spec}
+    exec(
+        code.replace("import padlab\n", ""),
+        {"padlab": type("P", (), {k: staticmethod(v) for k, v in loads.items()})},
+        names,
+    )
+    assert tuple(names["kept"]["responses"]) == inspection.state.responses
+
+
+def test_twenty_one_responses_and_rows_without_answers_are_named(tiny):
+    rewards = {"student_reward": [-1.0, -2.0], "teacher_reward": [-2.0, -1.0]}
+    row = {"prompt": "a", "responses": ["x", "y"], **rewards}
+    mixed = [{**row, "selection_prob": [0.5, 0.5]}, {**row, "selection_prob": None}]
+    assert [found.alpha for _, _, found in rank_by_disagreement(mixed)] == [0.0, 0.0]
+    with pytest.raises(ValueError, match="row 1: .*not asked"):
+        rank_by_disagreement(mixed, alpha=0.5)
+    many = {"prompt": "a", "responses": ["x"] * 30, "student_reward": [-1.0] * 30, "teacher_reward": [-1.0] * 30}
+    with pytest.raises(ValueError, match="row 1"):
+        rank_by_disagreement([row, many])

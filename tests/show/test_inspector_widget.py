@@ -91,6 +91,31 @@ def test_errors_are_shown_beside_their_field_and_recovered_from(widget, monkeypa
     assert "ZeroDivisionError" in alerts(widget)[-1]  # nothing is swallowed, in the thread either
 
 
+def test_a_look_that_cannot_be_drawn_is_greyed_and_said(tiny):
+    widget = padlab.inspect(*tiny, prompt="Hi", responses=["a", "b"])
+    widget.wait(60)
+    widget.controls.alpha.value = 0.5  # nobody has asked the teacher
+    assert is_grey(widget)
+    assert len(alerts(widget)) == 1
+    assert "not asked" in widget._repr_mimebundle_()["text/plain"]
+    widget.controls.judge.value = True
+    click(widget, "score")
+    assert (is_grey(widget), alerts(widget)) == (False, [])
+    for wrong in ({"alpha": 2.0}, {"beta": -1.0}, {"alpha": 0.5, "judge": False}):
+        with pytest.raises(ValueError, match="alpha|beta"):
+            padlab.inspect(*tiny, prompt="Hi", responses=["a", "b"], **wrong)
+
+
+def test_what_is_typed_is_not_lost_or_passed_over(widget):
+    field(widget, 0).value = "typed"
+    for name in ("pin", "export"):
+        click(widget, name)
+        assert "not scored yet" in alerts(widget)[0]
+    click(widget, "undo")  # first back to what was scored
+    assert [f.value for _, f, _ in widget.controls.parts()] == ["a", "b", "c"]
+    assert widget.inspection.previous is None
+
+
 def test_cancel_stops_between_batches_and_score_goes_on(widget, monkeypatch):
     real, reached, go = module.Inspection._score_new, threading.Event(), threading.Event()
 
@@ -147,8 +172,11 @@ def test_rows_of_a_table_and_the_next_disagreement(tiny):
         visited.append(widget.controls.row.value)
     assert sorted(visited) == [0, 1, 2]
     assert alerts(widget) == []
+    assert widget.inspection.previous.row["prompt"] == {0: "a", 1: "b", 2: "c"}[visited[1]]
     with pytest.raises(ValueError, match="missing column"):
         padlab.inspect(*tiny, table=[{"prompt": "a"}])
+    with pytest.raises(ValueError, match="no row 3"):
+        padlab.inspect(*tiny, table=table, row=3)
 
 
 def test_texts_stay_texts(tiny):
@@ -196,11 +224,22 @@ def test_a_saved_notebook_shows_the_view_without_a_kernel(tmp_path):
 def test_responses_from_files(tmp_path):
     (tmp_path / "list.json").write_text('["one\\nline", "two"]')
     assert read_responses(tmp_path / "list.json") == ["one\nline", "two"]
-    for name, text, reason in (("a", "[1, 2]", "texts only"), ("b", "[", "is none"), ("c", None, "no such file")):
-        if text is not None:
-            (tmp_path / name).write_text(text)
+    (tmp_path / "cited.txt").write_text("[citation needed] yes\nno\n")
+    assert read_responses(tmp_path / "cited.txt") == ["[citation needed] yes", "no"]
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    (tmp_path / "numbers").write_text("[1, 2]")
+    (tmp_path / "broken.json").write_text("[")
+    reasons = {
+        "numbers": "texts only",
+        "broken.json": "not valid JSON",
+        "latin": "latin is not UTF-8",
+        "c": "no such file",
+    }
+    for name, reason in reasons.items():
         with pytest.raises(ValueError, match=reason):
             read_responses(tmp_path / name)
+    with pytest.raises(ValueError, match="is a folder"):
+        read_responses(tmp_path)
     (tmp_path / "m.safetensors").write_bytes(b"x" * 300_000_000)
     assert "0.3 GB" in memory_needed(str(tmp_path))
 
@@ -239,4 +278,25 @@ def test_a_run_folder_brings_its_own_models(tmp_path, capsys):
     assert main(["score", run]) == 0
     assert main(["distill", run]) == 0
     assert main(["inspect", "--table", run, "--row", "1", "--out", str(tmp_path)]) == 0
-    assert set(json.loads((tmp_path / "inspection.json").read_text())["models"]) == {"before", "student", "teacher"}
+    read = lambda name: json.loads((tmp_path / name).read_text())  # noqa: E731
+    assert set(read("inspection.json")["models"]) == {"before", "student", "teacher"}
+    padlab.load_pair("tiny").teacher.save(tmp_path / "other")
+    assert main(["inspect", "--table", run, "--student", str(tmp_path / "other"), "--out", str(tmp_path)]) == 0
+    models = read("inspection.json")["models"]
+    assert (set(models), models["student"]["name"], models["teacher"]["name"]) == (
+        {"student", "teacher"}, "other", "tiny teacher"
+    )  # fmt: skip
+
+
+def test_named_models_do_not_inherit_what_others_said(tmp_path):
+    student, teacher = padlab.load_pair("tiny")
+    table = padlab.add_rewards(padlab.sample_responses(student, ["a", "b"], n=2, max_new_tokens=4), student)
+    table = padlab.add_selection_probs(padlab.add_rewards(table, teacher, "student_reward"), student, votes=True)
+    table.to_json(tmp_path / "t.jsonl")
+    command = ["inspect", "--table", str(tmp_path / "t.jsonl"), "--most-disagreeing", "1", "--out", str(tmp_path)]
+    assert main([*command, "--preset", "tiny"]) == 0
+    rows = json.loads((tmp_path / "disagreements.json").read_text())["rows"]
+    right = padlab.add_rewards(table, teacher, "t")["t"]
+    for row in rows:
+        assert row["rewards"]["teacher"] == pytest.approx(right[row["row"]], abs=1e-5)
+        assert "selection_prob" not in row

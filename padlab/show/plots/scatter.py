@@ -1,12 +1,14 @@
 """Two numbers of many responses against each other, with the rank correlation of each model."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import ConstantInputWarning, bootstrap, spearmanr
 
 from padlab.show.arrays import array, same_length
+from padlab.show.plots.labels import label
 from padlab.show.plots.style import STUDENT, TEACHER, Figure, axes, finish, house_style, legend_above
 
 LOOKS = {"student": (STUDENT, "o"), "teacher": (TEACHER, "s")}
@@ -39,8 +41,8 @@ def plot_scatter(x: Any, ys: Mapping[str, Any], x_label: str, y_label: str, titl
         colour, marker = LOOKS[name]
         ax.plot(x, y, marker, color=colour, markersize=6, alpha=0.55, label=name, markeredgewidth=0)
         found.append(f"{name} {_correlation(x, y)}")
-    ax.set_xlabel(x_label)
-    ax.set_ylabel(y_label)
+    ax.set_xlabel(label(x_label, 60))
+    ax.set_ylabel(label(y_label, 60))
     legend_above(ax)
     what = f"{y_label.partition(',')[0]} against {x_label.partition(',')[0]}"
     finding = f"{what}: rank correlation {'; '.join(found)}"
@@ -52,7 +54,14 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> str:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return "undefined"
     rho = lambda a, b: np.nan_to_num(spearmanr(a, b).statistic)  # noqa: E731
-    ends = bootstrap(
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)  # a resample may hold one value only
+        ends = _bootstrap_ends(x, y, rho)
+    return f"{rho(x, y):+.2f} [{ends.low:+.2f}, {ends.high:+.2f}]"
+
+
+def _bootstrap_ends(x: np.ndarray, y: np.ndarray, rho: Callable) -> Any:
+    return bootstrap(
         (x, y),
         rho,
         paired=True,
@@ -61,4 +70,3 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> str:
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return f"{rho(x, y):+.2f} [{ends.low:+.2f}, {ends.high:+.2f}]"
