@@ -44,7 +44,7 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "inspect_command": {"show"},
     "cli": BASE | {"lm", "demo", "run_models", "inspect_command"},  # the rest through the public names
 }
-CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 8600, 50, 7, 300  # 310 are the reading world's texts
+CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 8800, 50, 7, 300  # 310 are the reading world's texts
 
 
 def imported(path: Path) -> set[str]:

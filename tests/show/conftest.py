@@ -46,7 +46,11 @@ def plot_calls(labels=None, title=None):
         ),
         "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),
         "plot_scatter": lambda: plots.plot_scatter(
-            probs, {"student": probs, "teacher": 1 - probs}, labels[0] if labels else "length, tokens", "reward, nats"
+            probs,
+            {"student": probs, "teacher": 1 - probs},
+            labels[0] if labels else "length, tokens",
+            "reward, nats",
+            title,
         ),
         "plot_position_bias": lambda: plots.plot_position_bias(probs, probs, title=title),
         "plot_reliability": lambda: plots.plot_reliability(probs, probs > 0.4, title=title),

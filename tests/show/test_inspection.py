@@ -290,7 +290,7 @@ def test_twenty_one_responses_and_rows_without_answers_are_named(tiny):
     row = {"prompt": "a", "responses": ["x", "y"], **rewards}
     mixed = [{**row, "selection_prob": [0.5, 0.5]}, {**row, "selection_prob": None}]
     assert [found.alpha for _, _, found in rank_by_disagreement(mixed)] == [0.0, 0.0]
-    with pytest.raises(ValueError, match="row 1: .*not asked"):
+    with pytest.raises(ValueError, match=r"row 1: .*not asked"):
         rank_by_disagreement(mixed, alpha=0.5)
     many = {"prompt": "a", "responses": ["x"] * 30, "student_reward": [-1.0] * 30, "teacher_reward": [-1.0] * 30}
     with pytest.raises(ValueError, match="row 1"):

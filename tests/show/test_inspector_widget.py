@@ -102,7 +102,7 @@ def test_a_look_that_cannot_be_drawn_is_greyed_and_said(tiny):
     click(widget, "score")
     assert (is_grey(widget), alerts(widget)) == (False, [])
     for wrong in ({"alpha": 2.0}, {"beta": -1.0}, {"alpha": 0.5, "judge": False}):
-        with pytest.raises(ValueError, match="alpha|beta"):
+        with pytest.raises(ValueError, match=r"alpha|beta"):
             padlab.inspect(*tiny, prompt="Hi", responses=["a", "b"], **wrong)
 
 

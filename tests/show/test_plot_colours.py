@@ -16,7 +16,7 @@ from padlab.show.plots.style import STUDENT, TEACHER, house_style
 
 ALL = [name for name in plots.__all__ if name.startswith("plot_")]
 BOTH_MODELS = {name for name in ALL if "student" in str(inspect.signature(getattr(plots, name)))}
-BOTH_MODELS |= {"plot_rank_marginals"}  # its panels are in the models' colours
+BOTH_MODELS |= {"plot_rank_marginals", "plot_scatter"}  # panels, points in the models' colours
 
 
 @pytest.mark.parametrize("name", sorted(BOTH_MODELS))
