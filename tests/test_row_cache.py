@@ -17,9 +17,9 @@ def counted(monkeypatch):
     count = {"scored": 0, "asked": 0}
     score, ask = rewards.score_ids, selection.ASK["letter"]
 
-    def score_counted(model, prompts, responses):
+    def score_counted(model, prompts, responses, **named):
         count["scored"] += len(prompts)
-        return score(model, prompts, responses)
+        return score(model, prompts, responses, **named)
 
     def ask_counted(*arguments):
         count["asked"] += 1

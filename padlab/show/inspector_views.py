@@ -119,7 +119,7 @@ def rankings_view(found: Preferences, earlier: Preferences | None = None) -> Htm
         values = {role: [*found.shares[role][kept]] for role in roles}
         ghost = _same_rankings([found.rankings[k] for k in kept], earlier, roles) if earlier else None
         if rest := math.factorial(len(found.rankings[0])) - len(kept):
-            labels.append(f"{rest:,} others")
+            labels.append(f"{rest:,} other" + ("s" if rest > 1 else ""))
             values, ghost = (
                 {r: [*p, max(0.0, 1 - sum(p))] for r, p in v.items()} if v else None for v in (values, ghost)
             )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from padlab.lm import template
 from padlab.lm.chat import encode_chat, encode_text, end_of_turn_id
 from padlab.lm.plain_text import control_tokens
 from padlab.lm.tiny import tiny_tokenizer
@@ -71,6 +72,7 @@ def test_end_of_turn_is_what_the_template_writes():
 def test_a_system_message_is_folded_where_there_is_no_system_role():
     student = tiny_tokenizer("student")
     talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    template._warn_once.cache_clear()  # another test may have been told already
     with pytest.warns(UserWarning, match="no system role"):
         ids = encode_chat(student, talk)
     assert ids == encode_chat(student, "Be brief.\n\nHi")
