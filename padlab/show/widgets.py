@@ -205,7 +205,7 @@ class Inspector(VBox):
         self._check_idle()
         self._read_texts()
         count, seed = self.controls.number.value, time.time_ns() % 2**31
-        self.controls.prompt.disabled = True  # what were typed now would be lost
+        self.controls.prompt.disabled = True  # what is typed now would be lost
         draw = lambda: self.inspection.draw(count, seed, **self.sampling)  # noqa: E731
         self._in_thread("texts", draw, "the student writes ...")
 
