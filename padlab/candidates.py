@@ -33,6 +33,7 @@ OF_RESPONSES = (  # columns that speak of a row's responses, and of no others
     *PER_RESPONSE, "responses", "response_tokenizer", "duplicates", "option_mass", "none_mass", "position_bias",
     "order_consistency", "confident", "selection_votes",
 )  # fmt: skip
+ARROW_ERRORS = (ValueError, TypeError, OverflowError)  # mixed types, lone surrogates, numbers of more than 64 bits
 NUMBERS = ("teacher_reward", "student_reward", "selection_prob")
 
 
@@ -131,15 +132,11 @@ def as_dataset(table: Any) -> Dataset:
     rows = [{name: entry.get(name) for name in names} for entry in rows]  # from_list knows the first row's names only
     try:
         return Dataset.from_list(rows)
-    except (
-        ValueError,
-        TypeError,
-        OverflowError,
-    ) as error:  # Arrow's errors and lone surrogates: find the row that is to blame
+    except ARROW_ERRORS as error:  # find the row that is to blame
         for row in range(len(rows)):
             try:
                 Dataset.from_list(rows[: row + 1])
-            except (ValueError, TypeError, OverflowError):
+            except ARROW_ERRORS:
                 raise ValueError(f"row {row} does not fit into the table: {error}; mend or drop that row") from None
         raise
 

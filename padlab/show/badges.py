@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padlab.show.snapshot import Preferences, Snapshot, letter
+from padlab.show.html.safe import letter
+from padlab.show.snapshot import Preferences, Snapshot
 
 BIAS, MASS, CONSISTENCY = 0.1, 0.5, 2 / 3  # position bias; option mass and share of orders that agree, as `confident`
 FEW = 4  # tokens

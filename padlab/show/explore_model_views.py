@@ -17,7 +17,7 @@ from padlab.rankings.losses import ppd_loss, vpd_loss
 from padlab.show import html
 from padlab.show.arrays import array, same_length
 from padlab.show.html import Html, escape, shorten, visible
-from padlab.show.html.safe import CELL, num
+from padlab.show.html.safe import CELL, letter, num
 from padlab.show.plots.style import DATA, STUDENT, TEACHER
 
 MOST_TOKENS, DEAREST = 12, 8  # bars of tokens; rows in the table of the dearest tokens
@@ -242,9 +242,9 @@ def page(*parts: Html) -> Html:
 
 
 def letters_of(items: int) -> list[str]:
-    """Names of n responses: A, B, ...; 1, 2, ... where there are more than 26.
+    """Names of n responses: A, B, ...
 
     >>> letters_of(2)
     ['A', 'B']
     """
-    return [chr(65 + k) if items <= 26 else str(k + 1) for k in range(items)]
+    return [letter(k) for k in range(items)]

@@ -21,6 +21,7 @@ from padlab.lm.plain_text import token_texts
 from padlab.phases.multiple_choice import Answers, joined, multiple_choice_question
 from padlab.phases.sampling import sample_responses
 from padlab.phases.selection import ASK, orders_of, selection_columns
+from padlab.show.html.safe import letter
 from padlab.show.inspection_state import (
     Response,
     State,
@@ -30,7 +31,7 @@ from padlab.show.inspection_state import (
     responses_of_row,
     scoring_row,
 )
-from padlab.show.snapshot import Snapshot, letter
+from padlab.show.snapshot import Snapshot
 
 QUESTIONS = 8  # selection questions in one batch, after which the work can be cancelled
 

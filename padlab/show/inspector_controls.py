@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from math import log10
 from typing import Any
 
+from padlab.show.html.safe import letter
 from padlab.show.inspection import Inspection
 from padlab.show.inspection_state import MOST
-from padlab.show.snapshot import letter
 
 try:
     from ipywidgets import (

@@ -16,9 +16,9 @@ from padlab.rankings.calibration import log_selection
 from padlab.rankings.uncertainty import Interval
 from padlab.show.badges import badges
 from padlab.show.html import Html, bars, escape, legend, shorten, table, token_heatmap, visible
-from padlab.show.html.safe import LINE, WRAP, num
+from padlab.show.html.safe import LINE, WRAP, letter, num
 from padlab.show.plots.style import NEUTRAL, STUDENT, TEACHER
-from padlab.show.snapshot import Preferences, Snapshot, first_place_interval, letter, ranking_name
+from padlab.show.snapshot import Preferences, Snapshot, first_place_interval, ranking_name
 
 COLOURS = {"before": NEUTRAL, "student": STUDENT, "teacher": TEACHER}
 NAMES = {"before": "student before training", "student": "student", "teacher": "teacher"}

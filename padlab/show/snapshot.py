@@ -20,11 +20,11 @@ from padlab.rankings.large_n import js_divergence
 from padlab.rankings.metrics import kendall_tau
 from padlab.rankings.plackett_luce import PlackettLuce
 from padlab.rankings.uncertainty import Interval, bootstrap_rewards, bootstrap_selection
+from padlab.show.html.safe import letter
 
 ROLES = ("before", "student", "teacher")
 SHOWN = 8  # rankings of more than 4 responses; the others are summed up
 ENUMERATED = 8  # responses up to which all rankings are listed
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Tokens = tuple[tuple[str, ...], tuple[float, ...]]  # the texts of a response's tokens, and their log-probabilities
 
@@ -224,15 +224,6 @@ def first_place_interval(snapshot: Snapshot, role: str, alpha: float, beta: floa
         rewards, drawn = ((1 - alpha) * r + alpha * s.log() for r, s in ((rewards, chosen), (drawn, drawn_chosen)))
     ends = torch.softmax(beta * drawn, -1).quantile(torch.tensor([0.025, 0.975], dtype=drawn.dtype), 0)
     return Interval(torch.softmax(beta * rewards, -1), ends[0], ends[1], len(drawn))
-
-
-def letter(index: int) -> str:
-    """The name of a response: A, B, ...
-
-    >>> letter(1)
-    'B'
-    """
-    return LETTERS[index] if index < len(LETTERS) else str(index + 1)
 
 
 def ranking_name(ranking: Sequence[int]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from padlab.candidates import as_dataset, check_candidates
 from padlab.lm.loading import load_model
 from padlab.show.html import Html, error_box, escape
+from padlab.show.html.safe import letter
 from padlab.show.inspect_table import rank_by_disagreement
 from padlab.show.inspection import Inspection
 from padlab.show.inspection_state import State, responses_of_row
@@ -22,7 +23,7 @@ from padlab.show.inspector_controls import Controls, Layout, VBox
 from padlab.show.inspector_files import export, memory_needed, read_responses
 from padlab.show.inspector_page import earlier_preferences, inspect_static
 from padlab.show.inspector_views import facts_views, fixed_view, summary_view
-from padlab.show.snapshot import letter, preferences
+from padlab.show.snapshot import preferences
 
 SAMPLING = {"temperature": 1.0, "max_new_tokens": 48}
 SHOWN_WITHIN = 10  # seconds that showing the widget waits for its first numbers, for the sake of saved notebooks

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from padlab import LanguageModel, add_selection_probs
-from padlab.conversations import transcript
+from padlab.conversations import conversation, transcript
 from padlab.rankings.uncertainty import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -46,14 +46,13 @@ def make_pairs(student: Dataset, teacher: Dataset, *, seed: int = 0) -> list[Pre
     Raises:
         ValueError: the tables have different prompts, or too few prompts or responses.
     """
-    prompts = [transcript(entry) for entry in teacher]
-    if [transcript(entry) for entry in student] != prompts:
+    if [conversation(entry) for entry in student] != [conversation(entry) for entry in teacher]:
         raise ValueError("make_pairs: both tables need the same prompts in the same order")
     if len(teacher) < 2 or min(len(r) for r in teacher["responses"]) < 2:
         raise ValueError("make_pairs: needs two prompts or more, and two responses of the teacher to each")
     rng, count, pairs = random.Random(seed), len(teacher), []
     for row, (prompt, weaker, stronger) in enumerate(
-        zip(prompts, student["responses"], teacher["responses"], strict=True)
+        zip(map(transcript, teacher), student["responses"], teacher["responses"], strict=True)
     ):
         other = teacher["responses"][(row + rng.randrange(1, count)) % count]
         for kind, better, worse in (("own", stronger[0], weaker[0]), ("other", stronger[1], other[1])):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from padlab.conversations import transcript
+from padlab.conversations import conversation
 from padlab.rankings.large_n import js_divergence
 from padlab.rankings.metrics import METRICS, kendall_tau, pairwise_accuracy, top1
 from padlab.rankings.uncertainty import Interval, mean_interval
@@ -73,7 +73,7 @@ def paired_differences(before: Report, after: Report) -> dict[str, Interval]:
     Raises:
         ValueError: the reports do not measure the same prompts.
     """
-    prompts = [None if report.table is None else [transcript(e) for e in report.table] for report in (before, after)]
+    prompts = [None if report.table is None else [conversation(e) for e in report.table] for report in (before, after)]
     sizes = {len(values) for report in (before, after) for values in report.per_prompt.values()}
     if prompts[0] != prompts[1] or len(sizes) > 1:
         raise ValueError("paired differences need the same prompts in the same order in both reports")

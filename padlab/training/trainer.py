@@ -243,6 +243,7 @@ def _train_in_float32(network: Any) -> None:
         if not all(weight.requires_grad for weight in network.parameters()):
             print(f"padlab: training in float32, as {whole[0]} is trained whole")
         network.float()
+        return
     for name in coarse:
         weight = network.get_parameter(name)
         weight.data = weight.data.float()

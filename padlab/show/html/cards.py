@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from padlab.show.arrays import array, probabilities, same_length
-from padlab.show.html.safe import LINE, WRAP, Html, escape, num, shorten, visible
+from padlab.show.html.safe import LINE, WRAP, Html, escape, letter, num, shorten, visible
 from padlab.show.html.tables import table
 
 _RAMP = ((255, 255, 255), (221, 150, 190), (82, 20, 62))  # likely, unlikely, very unlikely: lightness falls steadily
@@ -122,11 +122,11 @@ def responses(
             facts.append(f"p {share:.2f}")
             length = f"linear-gradient(90deg,#808080 {share:.1%},rgba(128,128,128,0.25) 0)"
             bar = f'<div style="width:220px;height:6px;background:{length}"></div>'
-        letter, line = chr(65 + index) if index < 26 else str(index + 1), " · ".join(facts)
-        head = f'<div style="font-size:90%"><b>{letter}</b> {escape(line)}{bar}</div>'
+        name, line = letter(index), " · ".join(facts)
+        head = f'<div style="font-size:90%"><b>{name}</b> {escape(line)}{bar}</div>'
         html.append(f'<div style="border-top:{LINE};padding:6px 12px">{head}{_block(response, limit)}</div>')
         body = visible(shorten(response, limit)).replace("\n", "\n   ")
-        plain.append(f"{letter}  {visible(line)}".rstrip() + f"\n   {body}")
+        plain.append(f"{name}  {visible(line)}".rstrip() + f"\n   {body}")
     return Html("".join(html), "\n".join(plain))
 
 

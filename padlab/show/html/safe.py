@@ -93,6 +93,15 @@ def shorten(text: Any, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
 
 
+def letter(index: int) -> str:
+    """The name of a response: A, B, ...; a number after Z.
+
+    >>> letter(1)
+    'B'
+    """
+    return chr(65 + index) if index < 26 else str(index + 1)
+
+
 def num(value: Any, digits: int = 2) -> str:
     """A number with a true minus sign.
 
