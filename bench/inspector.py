@@ -17,8 +17,8 @@ from padlab.show.snapshot import preferences
 
 TEXT = (
     "The harbour was quiet in the morning and the boats lay still, so we walked along the stone wall, counted the "
-    "gulls on the roofs, bought warm bread from a small shop near the church, and talked about the long journey home before "
-    "the rain began."
+    "gulls on the roofs, bought warm bread from a small shop near the church, and talked about the long journey home "
+    "before the rain began."
 )
 
 

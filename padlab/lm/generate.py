@@ -79,11 +79,8 @@ def generate_rows(
     with evaluation_mode(model):
         cached = cache_is_exact(model)
         groups = [by_length] if cached else [[k] for k in by_length]  # without a cache prompts are not padded
-        start, settings, drawn = (
-            prefill if cached else Recompute.prefill,
-            {"temperature": temperature, "top_p": top_p},
-            [],
-        )
+        start, settings = prefill if cached else Recompute.prefill, {"temperature": temperature, "top_p": top_p}
+        drawn: list[list[int]] = []
         for group in groups:
             cache, mask, logits = start(model, [prompt_ids[k] for k in group], max_new_tokens)
             prompt_of_row = torch.repeat_interleave(torch.tensor([len(uniforms[k]) for k in group])).to(logits.device)

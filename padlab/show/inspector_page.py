@@ -64,14 +64,12 @@ def inspect_static(source: Any, row: int = 0, *, alpha: float | None = None, bet
     if isinstance(source, Inspection):
         snapshot, state = source.snapshot(), source.state
         alpha, beta = state.alpha if alpha is None else alpha, state.beta if beta is None else beta
-        found, earlier = preferences(snapshot, alpha, beta), earlier_preferences(source, alpha, beta)
+        earlier = earlier_preferences(source, alpha, beta)
     else:
-        snapshot = snapshot_of_row(row_of(source, row))
-        default = 0.0 if snapshot.selection_prob is None else 0.5
-        found, earlier = (
-            preferences(snapshot, default if alpha is None else alpha, 10.0 if beta is None else beta),
-            None,
-        )
+        snapshot, earlier = snapshot_of_row(row_of(source, row)), None
+        alpha = (0.0 if snapshot.selection_prob is None else 0.5) if alpha is None else alpha
+        beta = 10.0 if beta is None else beta
+    found = preferences(snapshot, alpha, beta)
     return stacked(
         [prompt_view(snapshot), moving_view(snapshot, found, earlier), pairs_view(found), fixed_view(snapshot)]
     )
