@@ -5,7 +5,7 @@
 
 Sampling, scoring, selection questions and a training step (LoRA, and all weights), in bfloat16: tokens per second, peak
 extra memory, the share of the card's own rate of matrix products, and the same done by plain transformers in the same
-run. Then the rewards in bfloat16 beside float32. `--presets tiny` tries the script on a machine without a GPU.
+run. Then the rewards in bfloat16 beside float32. Without a GPU the default is `--presets tiny`, which only tries the script.
 
 Random weights say nothing about preferences: all distributions are flat, and hardly a response ends by itself.
 """
@@ -160,7 +160,8 @@ def reward_error(report: Report, student) -> None:
 def main() -> None:
     """All presets that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", nargs="+", default=["classroom", "paper"], choices=SIZES)
+    default = ["classroom", "paper"] if torch.cuda.is_available() else ["tiny"]
+    parser.add_argument("--presets", nargs="+", default=default, choices=SIZES)
     for name, value in {"prompts": 8, "prompt": 256, "response": 256, "repeats": 3, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
