@@ -5,7 +5,8 @@
 
 Sampling, scoring, selection questions and a training step (LoRA, and all weights), in bfloat16: tokens per second, peak
 extra memory, the share of the card's own rate of matrix products, and the same done by plain transformers in the same
-run. Then the rewards in bfloat16 beside float32. Without a GPU the default is `--presets tiny`, which only tries the script.
+run. Then the rewards in bfloat16 beside float32. Without a GPU the default is `--presets tiny`, which only tries the
+script.
 
 Random weights say nothing about preferences: all distributions are flat, and hardly a response ends by itself.
 """
