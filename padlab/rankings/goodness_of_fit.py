@@ -25,7 +25,7 @@ class GoodnessOfFit(NamedTuple):
         kl_per_pair: mean KL(observed || fitted) over the pairs, nats.
         largest_gap: largest |observed - fitted| probability.
         cyclic_share: share of the sum of squares of the observed log-odds that no scores can explain, 0 to 1 (only
-            cycles, as in rock, paper, scissors).
+            cycles, as in rock, paper, scissors); 0 where all choices are even but for rounding.
         context_effect: root mean square over triples of log-odds(i, j) + log-odds(j, k) + log-odds(k, i), nats; 0
             under independence of irrelevant alternatives (the odds of two items do not depend on a third).
         intransitive_triples: share of triples with a cycle: i beats j beats k beats i (weak transitivity fails).
@@ -138,12 +138,13 @@ def goodness_of_fit(pairwise: Float[Tensor, "*batch items items"] | Numbers) -> 
     unexplained = (log_odds - (best[..., :, None] - best[..., None, :])).square().sum((-1, -2))
     kl = (observed * (observed.log() - fitted.log())).sum((-1, -2))  # the diagonal, 1/2 and 1/2, adds 0
     items = scores.shape[-1]
+    rounding = 1e4 * torch.finfo(pairwise.dtype).eps  # log-odds of this size are rounding errors, not preferences
     values = (
         scores,
         fitted,
         kl / max(1, items * (items - 1) // 2),
         (observed - fitted).abs().amax((-1, -2)),
-        unexplained / log_odds.square().sum((-1, -2)).clamp(min=1e-300),
+        unexplained / log_odds.square().sum((-1, -2)).clamp(min=rounding**2),
         *_triples(log_odds),
     )
     return GoodnessOfFit(*(v.to(pairwise.dtype) for v in values))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -30,6 +30,8 @@ def random_choices(n, batch=(), seed=0):
 
 @settings(max_examples=25, deadline=None)
 @given(rows)
+@example([0.0, 2.220446049250313e-16])
+@example([0.0, 1e-9, 2e-16])
 def test_choices_of_a_plackett_luce_distribution_give_its_scores_back_without_misfit(scores):
     scores = torch.tensor(scores, dtype=F64)
     result = goodness_of_fit(PlackettLuce(scores).pairwise())
