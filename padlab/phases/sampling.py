@@ -78,20 +78,11 @@ def sample_responses(
     check_known_ids(student.model, prompt_ids, [f"row {row}" for row in range(len(table))])
     check_context(student, prompt_ids, max_new_tokens)
     options = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
-    stops = stop_ids(student.model, student.tokenizer)
 
     def draw(rows: Sequence[int], numbers: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
         """For each row its responses of these numbers."""
-        uniforms = [
-            _random_streams(seed, transcript(table[row]), ks, max_new_tokens)
-            for row, ks in zip(rows, numbers, strict=True)
-        ]
-        ids = [prompt_ids[row] for row in rows]
-        sampled = generate_rows(student.model, student.tokenizer, ids, uniforms, **options)
-        return [
-            [_response(student.tokenizer, asked, response, stops) for response in group]
-            for asked, group in zip(ids, sampled, strict=True)
-        ]
+        texts = [transcript(table[row]) for row in rows]
+        return draw_responses(student, [prompt_ids[row] for row in rows], texts, numbers, seed=seed, **options)
 
     def work(rows: Sequence[int]) -> list[dict[str, Any]]:
         try:
@@ -109,6 +100,37 @@ def sample_responses(
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     columns["response_tokenizer"] = [student.tokenizer_hash()] * len(rows)
     return check_candidates(add_columns(table, columns))
+
+
+def draw_responses(
+    model: LanguageModel,
+    prompt_ids: Sequence[Sequence[int]],
+    prompts: Sequence[str],
+    numbers: Sequence[Sequence[int]],
+    *,
+    seed: int,
+    **options: Any,
+) -> list[list[dict[str, Any]]]:
+    """Sample the responses of given numbers to each prompt, all in one batch.
+
+    Args:
+        model: the model that samples.
+        prompt_ids: the prompts as token ids, behind which the answer begins.
+        prompts: what keys the random numbers, with seed and number.
+        numbers: per prompt, the numbers of its responses.
+        seed: see `sample_responses`.
+        options: temperature, top_p, max_new_tokens.
+
+    Returns:
+        per prompt and number: ids (the stop id included), text, finished.
+    """
+    steps, stops = options["max_new_tokens"], stop_ids(model.model, model.tokenizer)
+    uniforms = [_random_streams(seed, text, ks, steps) for text, ks in zip(prompts, numbers, strict=True)]
+    sampled = generate_rows(model.model, model.tokenizer, prompt_ids, uniforms, **options)
+    return [
+        [_response(model.tokenizer, asked, ids, stops) for ids in group]
+        for asked, group in zip(prompt_ids, sampled, strict=True)
+    ]
 
 
 def pick_diverse(texts: Sequence[str], n: int) -> list[int]:
