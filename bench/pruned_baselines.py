@@ -29,7 +29,7 @@ import padlab
 from padlab.rankings.metrics import kendall_tau
 from padlab.rankings.uncertainty import mean_interval
 from padlab.runs import write_json
-from padlab.study.baselines import keep_best_and_worst, response_tokens
+from padlab.study.methods import keep_best_and_worst, response_tokens
 
 PRESET = padlab.PRESETS["pruned"]
 SAMPLING = PRESET.sampling()

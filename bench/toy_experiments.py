@@ -27,11 +27,13 @@ from datasets import Dataset
 import padlab
 from padlab.phases.rounds import rounds_for
 from padlab.rankings.calibration import log_selection
+from padlab.study.methods import trained_students
 from padlab.worlds.toy import prompts
 
 ALPHAS = [k / 10 for k in range(11)]
 LENGTH = 6.5  # tokens of a response, about; brings sums to the scale of means
 BUDGET = 8  # responses per prompt, spent in one round or in several
+BASELINES = ("sft", "token_kd", "dpo", "simpo", "vpd", "ppd")
 
 Results = dict[str, dict[str, float]]  # setting -> measures
 
@@ -143,11 +145,11 @@ def compare_normalization(setup: Setup) -> Results:
 def run_baselines(setup: Setup) -> Results:
     """Six methods at equal budget."""
     settings = {name: value for name, value in setup.settings.items() if name != "num_train_epochs"}
-    rows = padlab.compare_baselines(
-        setup.student, setup.teacher, setup.prompts, setup.evaluate, epochs=setup.settings["num_train_epochs"],
+    students = trained_students(
+        setup.student, setup.teacher, setup.prompts, methods=BASELINES, epochs=setup.settings["num_train_epochs"],
         sampling=SAMPLING, **settings,
     )  # fmt: skip
-    return {row.pop("method"): row for row in rows[1:]}  # the first is the untrained student
+    return {method: setup.evaluate(trained) for method, trained in students}
 
 
 def run_rounds(setup: Setup) -> Results:

@@ -2,7 +2,7 @@
 
     python bench/toy_methods.py [--seeds 10] [--worlds toy toy-aligned] [--rates 3e-5 1e-4 3e-4 1e-3]
 
-Every method at every rate, at equal budget (`padlab.compare_baselines`). Each method's rate is the one with the best
+Every method at every rate, at equal budget (`padlab.study.methods`). Each method's rate is the one with the best
 true quality of fresh samples on the second half of the seeds; what is printed is measured on the first half. Seeds
 differ in prompts (training and held-out), samples and training. Results are kept; the same command goes on.
 """

@@ -22,7 +22,7 @@ from toy_experiments import Results, Setup
 from toy_methods import arguments, compare_rates
 
 from padlab.rankings.calibration import log_selection
-from padlab.study.baselines import keep_best_and_worst, response_tokens
+from padlab.study.methods import keep_best_and_worst, response_tokens
 
 TEACHERS = {  # name -> spread of the signals on every second prompt, where they are random; None: nowhere
     "as it is": None,

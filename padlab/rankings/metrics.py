@@ -42,6 +42,9 @@ METRICS = {
     "length": Metric("length", "tokens", 0),
     "finished": Metric("finished responses", "share", 1),
     "repetition": Metric("repetition", "share of 3-token sequences", -1),
+    "local_win_rate": Metric("local win rate against before", "share", 1),
+    "gsm8k": Metric("right on GSM8K", "share", 1),
+    "kl_to_start": Metric("KL to the student before", "nats/token", 0),
     "grad_norm": Metric("gradient norm", "no unit", 0),
     "learning_rate": Metric("learning rate", "no unit", 0),
 }

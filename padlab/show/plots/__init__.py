@@ -9,6 +9,7 @@ from padlab.show.plots.heatmaps import plot_pairwise, plot_rank_marginals
 from padlab.show.plots.levels import plot_levels
 from padlab.show.plots.rankings import plot_rankings, plot_rewards
 from padlab.show.plots.scatter import plot_scatter
+from padlab.show.plots.students import plot_students
 from padlab.show.plots.style import ITEMS, STUDENT, TEACHER, Figure, axes, projector
 from padlab.show.plots.training import LiveTraining, plot_training
 
@@ -34,6 +35,7 @@ __all__ = [
     "plot_rewards",
     "plot_scatter",
     "plot_simplex",
+    "plot_students",
     "plot_training",
     "projector",
 ]

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import padlab
-from padlab.study import baselines as module
-from padlab.study.baselines import METHODS, compare_baselines, keep_best_and_worst, response_tokens
+from padlab.study import methods as module
+from padlab.study.methods import LISTWISE, METHODS, keep_best_and_worst, response_tokens, trained_students
 from padlab.training.collator import training_examples
 from padlab.training.config import PADConfig
 
@@ -34,15 +34,26 @@ def test_every_method_sees_as_many_tokens(models, monkeypatch):
         return train(student, table, **settings)
 
     monkeypatch.setattr(module, "distill", watched)
-    rows = compare_baselines(models.student, models.teacher, PROMPTS, lambda s: {"hash": s.weights_hash()}, **SETTINGS)
-    assert [row["method"] for row in rows] == ["none", *METHODS]
-    assert len({row["hash"] for row in rows}) == len(rows)
+    methods = (*METHODS, *LISTWISE)
+    trained = list(trained_students(*models, PROMPTS, methods=methods, epochs=1, **SETTINGS))
+    assert [method for method, _ in trained] == [*methods]
+    hashes = {student.weights_hash() for _, student in trained}
+    assert len(hashes | {models.student.weights_hash()}) == len(methods) + 1
+    assert set(seen) == set(methods) - {"ppd_rounds"}
     assert len({round(tokens) for tokens, _ in seen.values()}) == 1
     own = padlab.sample_responses(models.student, PROMPTS, 3, max_new_tokens=6)["responses"]
-    assert seen["ppd"][1]["responses"] == seen["token_kd"][1]["responses"] == own
+    assert seen["ppd"][1]["responses"] == seen["token_kd"][1]["responses"] == seen["lipo"][1]["responses"] == own
     theirs = padlab.sample_responses(models.teacher, PROMPTS, 3, max_new_tokens=6)["responses"]
     assert seen["sft"][1]["responses"] == theirs
     assert {len(r) for r in seen["dpo"][1]["responses"]} == {2}
+
+
+def test_rounds_share_the_passes(models, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(module, "run_rounds", lambda *_, **settings: (models.student, seen.update(settings)))
+    list(trained_students(*models, PROMPTS, methods=["ppd_rounds"], epochs=6, seed=4, **SETTINGS))
+    assert seen["rounds"] * seen["num_train_epochs"] == 6
+    assert (seen["loss"], seen["seed"], seen["sampling"]["n"]) == ("ppd", 4, 3)
 
 
 def test_best_and_worst_by_calibrated_reward():
@@ -74,7 +85,7 @@ def test_a_pairs_first_is_better_by_what_chose_it(models, monkeypatch):
     monkeypatch.setattr(module, "distill", given)
     monkeypatch.setattr(module, "add_selection_probs", asked)
     more = {**SETTINGS, "alpha": 0.4, "match_scale": True, "method_settings": {"dpo": {"alpha": 0.6}}}
-    compare_baselines(models.student, models.teacher, PROMPTS, lambda s: {}, methods=["dpo", "simpo"], **more)
+    list(trained_students(*models, PROMPTS, methods=["dpo", "simpo"], epochs=1, **more))
     for examples in seen.values():
         assert all(e["teacher_scores"][0] > e["teacher_scores"][1] for e in examples)
     firsts = [[e["response_ids"][0] for e in seen[loss]] for loss in ("dpo", "simpo")]
@@ -82,5 +93,5 @@ def test_a_pairs_first_is_better_by_what_chose_it(models, monkeypatch):
 
 
 def test_unknown_methods_are_named(models):
-    with pytest.raises(ValueError, match="unknown methods orpo; there are sft"):
-        compare_baselines(models.student, models.teacher, PROMPTS, dict, methods=["ppd", "orpo"])
+    with pytest.raises(ValueError, match="unknown methods orpo; there are vpd"):
+        next(trained_students(*models, PROMPTS, methods=["ppd", "orpo"]))

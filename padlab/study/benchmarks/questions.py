@@ -1,0 +1,119 @@
+"""Benchmark questions: what one holds, and how they are read from an official file or from the Hub."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from padlab.conversations import Message
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a benchmark.
+
+    Args:
+        id: the official one.
+        turns: the user's messages in order; each is sent after the answer to the one before.
+        category: as in the official file.
+        temperature: of sampling; 0 = greedy.
+        before: messages in front of the first turn, e.g. worked examples.
+        gold: the data set's answer, where there is one.
+    """
+
+    id: str
+    turns: tuple[str, ...]
+    category: str = ""
+    temperature: float = 0.0
+    before: tuple[Message, ...] = ()
+    gold: str = ""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where the official question file is on the Hugging Face Hub."""
+
+    repository: str
+    file: str
+    kind: str = "dataset"
+
+
+def read_rows(source: str | Path | Sequence[Row] | None, hub: Hub | None = None) -> list[dict[str, Any]]:
+    """The rows of a file of questions or judgements.
+
+    Args:
+        source: a .json, .jsonl, .jsonl.gz or .parquet file; rows; None: the official file of questions, from the Hub.
+        hub: where that is.
+
+    Raises:
+        ValueError: no such file, a line that is not JSON (named), or the Hub cannot be reached.
+    """
+    if source is None:
+        source = _from_hub(hub)
+    if not isinstance(source, str | Path):
+        return [dict(row) for row in source]
+    path = Path(source).expanduser()
+    if not path.is_file():
+        official = f"; leave it out to read {hub.file} of {hub.repository} from the Hub" if hub else ""
+        raise ValueError(f"no such file: {path}{official}")
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(path).to_pylist()
+    text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8-sig")
+    return _parsed(text, path.name)
+
+
+def make_questions(rows: Sequence[Row], make: Callable[[Row], Question], limit: int | None) -> list[Question]:
+    """The questions of the first `limit` rows.
+
+    Raises:
+        ValueError: no rows, a row without a column that is needed, an empty question, an id used twice (row named).
+    """
+    questions: dict[str, Question] = {}
+    for row, entry in enumerate(rows[:limit]):
+        try:
+            question = make(entry)
+        except KeyError as error:
+            raise ValueError(f"row {row}: no column {error}; there are {', '.join(entry)}") from None
+        if not question.turns or not all(isinstance(turn, str) and turn.strip() for turn in question.turns):
+            raise ValueError(f"row {row}: an empty question; mend or drop that row")
+        if questions.setdefault(question.id, question) is not question:
+            raise ValueError(f"row {row}: the id {question.id} was used before; ids must differ")
+    if not questions:
+        raise ValueError("there are no questions; limit must be at least 1, and the file must hold a row")
+    return list(questions.values())
+
+
+def _from_hub(hub: Hub) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(hub.repository, hub.file, repo_type=hub.kind))
+    except Exception as error:  # offline, gated, not found: the Hub's errors have many types
+        raise ValueError(
+            f"{hub.file} of {hub.repository} cannot be had from the Hub ({type(error).__name__}): fetch it elsewhere "
+            "and name the file (questions=..., on the command line --questions FILE)"
+        ) from error
+
+
+def _parsed(text: str, name: str) -> list[dict[str, Any]]:
+    """Rows of a JSON list, or of JSON lines."""
+    try:
+        if text.lstrip().startswith("["):
+            return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name} is not valid JSON ({error})") from None
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except ValueError as error:
+            raise ValueError(f"{name}, line {number} is not valid JSON ({error}); mend or delete that line") from None
+    return rows

@@ -1,0 +1,78 @@
+"""Run a benchmark: questions, answers, the official answer file and the command that judges it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from padlab.lm.models import LanguageModel
+from padlab.runs import as_folder
+from padlab.study.benchmarks import alpaca_eval, arena_hard, gsm8k, mt_bench
+from padlab.study.benchmarks.answers import generate_answers
+from padlab.study.benchmarks.results import Results
+
+BENCHMARKS = {"alpaca_eval": alpaca_eval, "arena_hard": arena_hard, "mt_bench": mt_bench, "gsm8k": gsm8k}
+
+
+def run_benchmark(
+    name: str,
+    model: LanguageModel,
+    folder: str | Path,
+    *,
+    questions: Any = None,
+    limit: int | None = None,
+    shots: int = 0,
+    max_new_tokens: int | None = None,
+    model_name: str | None = None,
+    seed: int = 0,
+    batch_size: int = 8,
+) -> tuple[Path, Results | None]:
+    """Answer a benchmark's questions with the official settings, and write the official answer file.
+
+    Args:
+        name: "alpaca_eval", "arena_hard", "mt_bench" or "gsm8k".
+        model: the model that answers.
+        folder: for the answer file, and for the answers so far: the same call again goes on where it stopped.
+        questions: the official file; None: from the Hub.
+        limit: the first so many questions.
+        shots: gsm8k: worked examples in front of each question, 0 to 8.
+        max_new_tokens: fewer than the official number make figures that are not comparable with published ones.
+        model_name: in the answer file; default: the model's name.
+        seed, batch_size: see `generate_answers`.
+
+    Returns:
+        (path of the answer file, results): gsm8k is scored here; the others wait for their judge (None).
+
+    Raises:
+        ValueError: an unknown name, no questions, or a question too long for the model (named).
+    """
+    benchmark, folder = get_benchmark(name), as_folder(folder)
+    if shots and name != "gsm8k":
+        raise ValueError(f"shots belong to gsm8k; {name} has none")
+    asked = benchmark.load_questions(questions, limit, **({"shots": shots} if shots else {}))
+    settings = {**benchmark.SETTINGS, **({} if max_new_tokens is None else {"max_new_tokens": max_new_tokens})}
+    answers = generate_answers(model, asked, **settings, seed=seed, batch_size=batch_size, folder=folder / "answers")
+    path = benchmark.write_answers(folder, _file_name(model_name or model.name), asked, answers)
+    return path, benchmark.read_judgements(path) if name == "gsm8k" else None
+
+
+def read_judgements(name: str, path: str | Path) -> Results:
+    """One table of results from an official file of judgements (gsm8k: from an answer file).
+
+    Raises:
+        ValueError: an unknown name, or not such a file.
+    """
+    return get_benchmark(name).read_judgements(path)
+
+
+def get_benchmark(name: str) -> ModuleType:
+    """The adapter of that name; ValueError lists the names there are."""
+    if name not in BENCHMARKS:
+        raise ValueError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
+
+
+def _file_name(name: str) -> str:
+    """A model's name without characters that a path could misread."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(". ") or "model"

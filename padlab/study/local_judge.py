@@ -1,0 +1,191 @@
+"""A language model at hand as judge: which of two answers does it choose, asked in both orders?
+
+Such figures compare students of one experiment. They are not comparable with published win rates: the judge is another
+model. So every table says which judge it was, and how often that judge agrees with GPT-4-turbo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from padlab import LanguageModel, add_selection_probs, check_candidates
+from padlab.conversations import PREVIOUS, conversation
+from padlab.rankings.uncertainty import Interval, mean_interval
+from padlab.study.benchmarks.questions import read_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ALIKE = 0.2  # lengths that differ by at most this share of the longer one are matched
+CLEAR = 0.1  # least difference between two preferences of GPT-4-turbo that makes a pair
+MEASURES = {  # name -> what it is
+    "win_rate": "wins in both orders + half the ties",
+    "mean_probability": "of choosing the first table's answer, both orders averaged",
+    "ties": "share of pairs: the two orders disagree, or the texts are equal",
+    "order_consistency": "share of pairs of different texts chosen alike in both orders",
+    "prob_first_place": "of choosing whatever stands first; 0.5 = no position bias",
+    "longer": "share of pairs in which the first table's answer is longer (equal: half)",
+    "win_rate_matched": f"win rate where lengths differ by at most {ALIKE:.0%}",
+}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often a judge chooses the answer that GPT-4-turbo prefers.
+
+    Args:
+        accuracy: share of pairs, both orders averaged.
+        longer: the same share for the rule "choose the longer answer".
+        order_consistency: share of pairs chosen alike in both orders.
+    """
+
+    accuracy: Interval
+    longer: Interval
+    order_consistency: Interval
+
+    def __str__(self) -> str:
+        return (
+            f"agrees with GPT-4-turbo on {_shown(self.accuracy)} of {self.accuracy.count} pairs "
+            f'(the rule "choose the longer answer": {_shown(self.longer)}; '
+            f"same choice in both orders: {_shown(self.order_consistency)})"
+        )
+
+
+@dataclass(frozen=True)
+class LocalWinRate:
+    """What a local judge chose between two tables of answers to the same prompts.
+
+    Args:
+        judge: its name.
+        per_prompt: measure -> one number per prompt, 0 to 1; NaN where undefined (see `MEASURES`).
+        agreement: with GPT-4-turbo, where it was measured.
+    """
+
+    judge: str
+    per_prompt: dict[str, np.ndarray]
+    agreement: Agreement | None = None
+
+    def intervals(self) -> dict[str, Interval]:
+        """Mean and 95 % bootstrap interval over prompts of every measure."""
+        return {name: mean_interval(values) for name, values in self.per_prompt.items()}
+
+    @property
+    def warning(self) -> str:
+        """What must stand beside every win rate of this judge."""
+        agreement = self.agreement or "agreement with GPT-4-turbo not measured (padlab.judge_agreement)"
+        return f"local judge {self.judge}, not comparable with published numbers; {agreement}"
+
+    def __str__(self) -> str:
+        lines = [f"{name:18} {_shown(i):22} {i.count:5}   {MEASURES[name]}" for name, i in self.intervals().items()]
+        return "\n".join([self.warning, *lines])
+
+    __repr__ = __str__
+
+
+def local_win_rate(
+    judge: LanguageModel,
+    first: Dataset,
+    second: Dataset,
+    *,
+    agreement: Agreement | None = None,
+    **selection: Any,
+) -> LocalWinRate:
+    """How often a local judge prefers the answers of the first table to those of the second.
+
+    Answer k to a prompt is compared with answer k of the other table, in both orders. A win is a win in both; where the
+    orders disagree, or the texts are equal, it is a tie. A judge that follows the place alone gets a win rate of 0.5.
+
+    Args:
+        judge: any model; with a judge adapter (`padlab.with_judge`) that answers.
+        first, second: candidates with the same prompts, each with as many responses.
+        agreement: of this judge with GPT-4-turbo, from `judge_agreement`; shown beside the win rate.
+        selection: further arguments of `padlab.add_selection_probs`, e.g. folder, max_response_tokens.
+
+    Raises:
+        ValueError: the tables have different prompts or numbers of responses.
+
+    >>> judge, rows = load_pair("tiny").teacher, [{"prompt": "Hi", "responses": ["one"]}]
+    >>> local_win_rate(judge, rows, rows).per_prompt["win_rate"]
+    array([0.5])
+    """
+    first, second = check_candidates(first), check_candidates(second)
+    counts = [[len(r) for r in table["responses"]] for table in (first, second)]
+    if [conversation(e) for e in first] != [conversation(e) for e in second] or counts[0] != counts[1]:
+        raise ValueError("local_win_rate: both tables need the same prompts, with as many responses each, in one order")
+    pairs = [
+        {**{c: a[c] for c in ("prompt", PREVIOUS) if a.get(c)}, "responses": [x, y]}
+        for a, b in zip(first, second, strict=True)
+        for x, y in zip(a["responses"], b["responses"], strict=True)
+    ]
+    judged = _judge(judge, pairs, **selection)
+    ends = np.cumsum(counts[0])[:-1]
+    per_prompt = {name: np.array([_mean(p) for p in np.split(values, ends)]) for name, values in judged.items()}
+    return LocalWinRate(judge.name, per_prompt, agreement)
+
+
+def judge_agreement(
+    judge: LanguageModel, source: str | Path | Sequence[Any], limit: int | None = None, **selection: Any
+) -> Agreement:
+    """How often a local judge chooses the answer that GPT-4-turbo prefers.
+
+    Of each prompt the answer that GPT-4-turbo likes best is compared with the one it likes least, unless its two
+    probabilities of beating the baseline differ by less than 0.1.
+
+    Args:
+        judge: any model.
+        source: rows or a file (.jsonl, .jsonl.gz) with prompt, responses and gpt4_preference (a probability each).
+        limit: the first so many such pairs.
+        selection: further arguments of `padlab.add_selection_probs`.
+
+    Raises:
+        ValueError: no such file, missing columns, or no pair that differs enough.
+    """
+    pairs = []
+    for row, entry in enumerate(read_rows(source)):
+        if missing := [c for c in ("prompt", "responses", "gpt4_preference") if c not in entry]:
+            raise ValueError(f"row {row}: no column {missing[0]}; judge_agreement needs answers ranked by GPT-4-turbo")
+        preference = np.asarray(entry["gpt4_preference"], float)
+        best, worst = int(preference.argmax()), int(preference.argmin())
+        texts = [entry["responses"][best], entry["responses"][worst]]
+        if preference[best] - preference[worst] >= CLEAR and all(t.strip() for t in texts) and texts[0] != texts[1]:
+            pairs.append({"prompt": entry["prompt"], "responses": texts})
+    if not pairs[:limit]:
+        raise ValueError(f"no prompt has two answers whose preferences differ by {CLEAR} or more")
+    judged = _judge(judge, pairs[:limit], **selection)
+    accuracy = (np.sign(judged["mean_probability"] - 0.5) + 1) / 2
+    return Agreement(*(mean_interval(v) for v in (accuracy, judged["longer"], judged["order_consistency"])))
+
+
+def _judge(judge: LanguageModel, pairs: list[dict[str, Any]], **selection: Any) -> dict[str, np.ndarray]:
+    """Every measure of every pair."""
+    table = add_selection_probs(pairs, judge, "pairwise", votes=True, **selection)
+    votes = np.array(table["selection_votes"])
+    equal = np.array([a == b for a, b in table["responses"]])
+    chosen = (votes[:, 0, 1] > 0.5).astype(float) + (votes[:, 1, 0] < 0.5)  # orders in which the first one is chosen
+    win = np.where(equal, 0.5, chosen / 2)
+    sizes = np.array([[len(text) for text in pair] for pair in table["responses"]])
+    matched = np.abs(sizes[:, 0] - sizes[:, 1]) <= ALIKE * sizes.max(1)
+    return {
+        "win_rate": win,
+        "mean_probability": np.array(table["selection_prob"])[:, 0],
+        "ties": (win == 0.5).astype(float),
+        "order_consistency": np.where(equal, np.nan, chosen != 1),
+        "prob_first_place": (votes[:, 0, 1] + votes[:, 1, 0]) / 2,
+        "longer": (np.sign(sizes[:, 0] - sizes[:, 1]) + 1) / 2,
+        "win_rate_matched": np.where(matched, win, np.nan),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is defined; NaN where nothing is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
