@@ -51,7 +51,7 @@ def distill(
             a folder, passes the interruption on.
         on_log: called with the log so far after each logged step, e.g. `padlab.show.plots.LiveTraining()`.
         settings: any field of `PADConfig`, and `peft_config`:
-            loss: "ppd" (default) or "vpd"; "sft", "token_kd", "dpo", "simpo" are baselines.
+            loss: "ppd" (default) or "vpd"; "sft", "token_kd", "dpo", "simpo", "lipo", "pro", "rrhf" are baselines.
             alpha: weight of the selection probability, 0 (needs no `selection_prob`) to 1; the preset's, else 0.
             beta: nats/token to scores, > 0; the preset's, else 10 as in the paper.
             learning_rate, num_train_epochs, gradient_accumulation_steps (prompts per step), seed, ...

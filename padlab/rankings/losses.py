@@ -45,7 +45,7 @@ def vpd_loss(
     """
     student, teacher = _distributions(student_scores, teacher_scores, mask)
     teacher_ranking = teacher.mode
-    return _reduce(-student.log_prob(teacher_ranking), reduction)
+    return reduce_losses(-student.log_prob(teacher_ranking), reduction)
 
 
 def ppd_loss(
@@ -86,7 +86,7 @@ def ppd_loss(
     else:
         log_p, log_q = student.all_log_probs(), teacher.all_log_probs()  # prompts x n! rankings
         losses = DIVERGENCES[divergence](log_p, log_q)
-    return _reduce(losses.to(student.scores.dtype), reduction)
+    return reduce_losses(losses.to(student.scores.dtype), reduction)
 
 
 def jensen_shannon(
@@ -152,7 +152,7 @@ def sft_loss(response_log_probs: Float[Tensor, "*prompts"] | Numbers, reduction:
     >>> sft_loss(torch.tensor([-1.0, -3.0]))
     tensor(2.)
     """
-    return _reduce(-as_numbers(response_log_probs), reduction)
+    return reduce_losses(-as_numbers(response_log_probs), reduction)
 
 
 def dpo_loss(
@@ -189,7 +189,7 @@ def dpo_loss(
     check_same_shape(**given)
     policy_chosen, policy_rejected, reference_chosen, reference_rejected = given.values()
     margin = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
-    return _reduce(-logsigmoid(margin), reduction)
+    return reduce_losses(-logsigmoid(margin), reduction)
 
 
 def simpo_loss(
@@ -215,7 +215,7 @@ def simpo_loss(
     """
     chosen, rejected = as_numbers(chosen), as_numbers(rejected)
     check_same_shape(chosen=chosen, rejected=rejected)
-    return _reduce(-logsigmoid(beta * (chosen - rejected) - gamma), reduction)
+    return reduce_losses(-logsigmoid(beta * (chosen - rejected) - gamma), reduction)
 
 
 def _distributions(
@@ -232,7 +232,8 @@ def _distributions(
     return distributions
 
 
-def _reduce(losses: Tensor, reduction: str) -> Tensor:
+def reduce_losses(losses: Tensor, reduction: str) -> Tensor:
+    """Mean or sum of the prompts' losses, or one per prompt ("none"); ValueError for another word."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction!r}: expected one of {', '.join(REDUCTIONS)}")
     return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     from padlab.training.config import PADConfig
 
+NEEDS_REFERENCE = ("dpo", "lipo")  # losses that compare with the student before training
+
 
 def training_examples(student: LanguageModel, candidates: Dataset, config: PADConfig) -> list[dict[str, Any]]:
     """Per prompt: token ids as the student sees them, and the teacher's scores (beta x calibrated reward).
 
     Args:
-        student: before training; for loss "dpo" its log-probabilities are the reference.
+        student: before training; for the losses in NEEDS_REFERENCE its log-probabilities are the reference.
         candidates: table with `teacher_reward`, and `selection_prob` if alpha > 0.
         config: alpha, beta, match_scale and loss decide.
 
@@ -42,7 +44,7 @@ def training_examples(student: LanguageModel, candidates: Dataset, config: PADCo
         scores = config.beta * calibrate(reward, selection_prob, config.alpha, match_scale=config.match_scale)
         ids = {"prompt_ids": prompt_ids[row], "response_ids": response_ids[row]}
         examples.append({**ids, "teacher_scores": scores.tolist()})
-    if config.loss == "dpo":
+    if config.loss in NEEDS_REFERENCE:
         for example, row in zip(examples, score_ids(student.model, prompt_ids, response_ids), strict=True):
             example["reference"] = [sum(logps) for logps in row]
     return examples

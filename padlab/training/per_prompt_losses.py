@@ -1,7 +1,7 @@
 """Phase 3's losses, one number per prompt: PAD's two over rankings, and the baselines it is compared with.
 
 All are computed from the same student forward pass over a prompt's n responses; "token_kd" also needs the teacher's
-forward pass, "dpo" the student's log-probabilities before training.
+forward pass, "dpo" and "lipo" the student's log-probabilities before training.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from padlab.rankings.listwise_losses import lipo_loss, pro_loss, rrhf_loss, win_labels
 from padlab.rankings.losses import dpo_loss, ppd_loss, sft_loss, simpo_loss, vpd_loss
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ class Scored:
 
     Args:
         rewards: the student's mean token log-probabilities, nats/token, with gradient.
-        teacher_scores: beta x the teacher's calibrated reward.
+        teacher_scores: beta x the teacher's calibrated reward; their differences are log-odds of preference, as those
+            of a reward model are, so they are PRO's and RRHF's rewards too.
         exists: True where a response exists.
         lengths: tokens per response.
-        reference: sums of the student's token log-probabilities before training, nats (only "dpo" needs them).
+        reference: sums of the student's token log-probabilities before training, nats (for "dpo" and "lipo").
         kl: mean over a response's tokens of KL(teacher || student), nats/token (for "token_kd").
     """
 
@@ -54,6 +56,7 @@ def prompt_losses(scored: Scored, config: PADConfig) -> Float[Tensor, " prompts"
                 the teacher wrote them).
             "token_kd": KL(teacher || student) of the next token, mean over tokens, then over responses.
             "dpo", "simpo": the response with the highest teacher score against the one with the lowest.
+            "lipo", "pro", "rrhf": all responses, in the teacher's order.
             `token_kd` > 0 adds that weight times the "token_kd" loss.
     """
     losses = _LOSSES[config.loss](scored, config)
@@ -98,6 +101,19 @@ def _simpo(s: Scored, config: PADConfig) -> Tensor:
     return simpo_loss(*pair, config.simpo_beta, config.simpo_gamma, reduction="none")
 
 
+def _lipo(s: Scored, config: PADConfig) -> Tensor:
+    labels = win_labels(s.teacher_scores, s.exists)
+    return lipo_loss(s.rewards * s.lengths, s.reference, labels, config.lipo_beta, s.exists, reduction="none")
+
+
+def _pro(s: Scored, config: PADConfig) -> Tensor:
+    return pro_loss(s.rewards, s.teacher_scores, s.lengths, config.pro_sft, s.exists, reduction="none")
+
+
+def _rrhf(s: Scored, config: PADConfig) -> Tensor:
+    return rrhf_loss(s.rewards, s.teacher_scores, s.exists, reduction="none")
+
+
 def _mean_over_responses(values: Tensor, exists: Tensor) -> Tensor:
     return (values * exists).sum(-1) / exists.sum(-1)
 
@@ -109,5 +125,8 @@ _LOSSES: dict[str, Callable[[Scored, PADConfig], Tensor]] = {
     "token_kd": _token_kd,
     "dpo": _dpo,
     "simpo": _simpo,
+    "lipo": _lipo,
+    "pro": _pro,
+    "rrhf": _rrhf,
 }
 LOSSES = tuple(_LOSSES)

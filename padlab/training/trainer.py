@@ -26,7 +26,7 @@ from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
 from padlab.rankings.diagnostics import loss_diagnostics
 from padlab.training.callbacks import WarnFalling
-from padlab.training.collator import collate, to_grid, training_examples
+from padlab.training.collator import NEEDS_REFERENCE, collate, to_grid, training_examples
 from padlab.training.config import PADConfig
 from padlab.training.per_prompt_losses import Scored, chosen_and_rejected, prompt_losses, student_scores
 
@@ -165,9 +165,9 @@ class PADTrainer(Trainer):
             return table
         if isinstance(table, Mapping):
             return {name: self._examples(part) for name, part in table.items()}
-        if self.args.loss == "dpo" and getattr(self, "state", None) and self.state.global_step:
+        if self.args.loss in NEEDS_REFERENCE and getattr(self, "state", None) and self.state.global_step:
             raise ValueError(
-                "loss 'dpo' compares with the student before training: pass eval_dataset to the trainer then"
+                f"loss {self.args.loss!r} compares with the student before training: pass eval_dataset to the trainer"
             )
         examples = training_examples(self._student, table, self.args)
         networks = [self._network] if self._teacher is None else [self._network, self._teacher.model]

@@ -293,7 +293,7 @@ def test_nothing_is_left_in_the_working_folder(tiny, table, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"loss": "orpo"}, "loss must be one of ppd, vpd, sft, token_kd, dpo, simpo, got 'orpo'"),
+        ({"loss": "orpo"}, "loss must be one of ppd, vpd, sft, token_kd, dpo, simpo, lipo, pro, rrhf, got 'orpo'"),
         ({"divergence": "kl"}, "divergence must be one of js, forward_kl, reverse_kl, released, got 'kl'"),
         ({"alpha": -0.1}, r"alpha must lie in \[0, 1\]"),
         ({"alpha": 1.5}, r"alpha must lie in \[0, 1\]"),

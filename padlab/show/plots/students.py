@@ -31,32 +31,40 @@ def plot_students(
     Args:
         before: measure -> mean before training.
         differences: student -> measure -> (estimate, low, high, ...), e.g. `StudentComparison.differences()`.
-        measures: which, in order; None: all of `before`. A student may lack some.
+        measures: which, in order; None: all of `before`. A student may lack some; NaN (too few prompts for an interval)
+            is left out.
         title: replaces the title that says what to see: of the first measure, how many trained students are better.
 
     Raises:
-        ValueError: no student, no measure, or numbers that are not finite or not in order.
+        ValueError: no student, no measure, or numbers that are not in order.
 
     >>> plot_students({"right": 0.3}, {"ppd": {"right": (0.3, 0.2, 0.4)}})
     <Figure: Right responses: before 0.30, ppd 0.60 [0.50, 0.70]. Right responses (0.30 before): 1 of 1 trained \
 students better, 0 worse.>
     """
-    measures, names = list(before if measures is None else measures), ["before", *differences]
-    if not differences or not measures:
-        raise ValueError("plot_students: give at least one student and one measure")
+    names = ["before", *differences]
+    own = {m: _finite(differences, m) for m in (before if measures is None else measures)}
+    measures = [measure for measure, triples in own.items() if triples]
+    if not measures:
+        raise ValueError("plot_students: give at least one student with a measure that has an interval")
     lines, across = -(-len(measures) // COLUMNS), min(COLUMNS, len(measures))
     figure = Figure(2.6 + 3.5 * across, 1.1 + lines * (1.1 + 0.36 * len(names)))
     panels = list(figure.subplots(lines, across, squeeze=False, sharey=True).flat)
     facts, verdicts = [], []
     for ax, measure in zip(panels, measures, strict=False):
-        own = {name: values[measure][:3] for name, values in differences.items() if measure in values}
         level = float(array([before[measure]], f"before of {measure}")[0])
-        facts.append(_draw_measure(ax, measure, level, own, names))
-        verdicts.append(_verdicts(measure, level, own))
+        facts.append(_draw_measure(ax, measure, level, own[measure], names))
+        verdicts.append(_verdicts(measure, level, own[measure]))
     for ax in panels[len(measures) :]:
         ax.set_visible(False)
     figure.supxlabel("bars: 95 % interval of the paired difference from before", fontsize="small")
     return finish(figure, title, verdicts[0], "; ".join(facts))
+
+
+def _finite(differences: Mapping[str, Mapping[str, Any]], measure: str) -> dict[str, Any]:
+    """Student -> (estimate, low, high) of one measure, where these are numbers."""
+    triples = {name: values[measure][:3] for name, values in differences.items() if measure in values}
+    return {name: triple for name, triple in triples.items() if np.isfinite(triple).all()}
 
 
 def _draw_measure(ax: Axes, measure: str, level: float, own: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -45,7 +45,7 @@ class Results:
     __repr__ = __str__
 
 
-def ratio_interval(sums: Sequence[float], counts: Sequence[float], seed: int = 0) -> Interval:
+def ratio_interval(sums: Sequence[float] | np.ndarray, counts: Sequence[float] | np.ndarray, seed: int = 0) -> Interval:
     """sum of sums / sum of counts, with a 95 % percentile bootstrap interval over the questions.
 
     Args:
@@ -69,5 +69,5 @@ def ratio_interval(sums: Sequence[float], counts: Sequence[float], seed: int = 0
 
 def _cells(row: Result) -> tuple[str, ...]:
     i = row.interval
-    numbers = f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]"
+    numbers = f"{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]" if i.count else "-"
     return row.benchmark, row.model, row.measure, numbers, str(i.count), row.note
