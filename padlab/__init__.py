@@ -14,15 +14,19 @@ The public names, in the order of the method:
     vpd_loss, ppd_loss                    phase 3: the losses (sft_loss, dpo_loss, simpo_loss: baselines)
     distill, PADConfig, PADTrainer        phase 3: training
     run_rounds                            all phases in rounds, each on fresh responses
-    compare_baselines                     SFT, token-level KD, DPO, SimPO, VPD, PPD at equal budget
     rank_agreement, paired_differences    evaluation: how alike do both rank, before and after
     evaluate_samples                      evaluation: what the student writes now
+    compare_students                      all methods at equal budget: agreement, quality, health, in one table
+    run_benchmark, read_judgements        AlpacaEval 2, Arena-Hard, MT-Bench, GSM8K: answers, official results
+    local_win_rate, judge_agreement       a local model as judge, and how far to trust it
     examine                               can this model be a teacher?
     prune_blocks                          a student made by leaving out transformer blocks
     with_judge, prepare_judge             an adapter that answers selection questions
     judge_quality, make_pairs             ... and how well it does
     alpha_sweep, ranking_metrics          does calibration bring the ranking nearer to a reference?
-    check_candidates, to_trl, from_trl    the table that flows through the phases
+    check_candidates                      the table that flows through the phases
+    from_ranked                           such a table from data that people have ranked, without a teacher
+    to_trl, from_trl                      ... to and from TRL's preference formats
     inspect, Inspection                   edit an answer and see both preferences move: a widget; without a screen
     inspect_static, inspect_table         the same view without a kernel; a whole table: where do both disagree?
     free_memory                           release memory
@@ -39,7 +43,9 @@ _MODULES = {
     "padlab.lm.loading": ("Pair", "load_model", "load_pair", "prune_blocks", "with_judge"),
     "padlab.lm.presets": ("PRESETS", "Preset"),
     "padlab.prompts": ("load_prompts",),
-    "padlab.candidates": ("check_candidates", "to_trl", "from_trl"),
+    "padlab.candidates": ("check_candidates",),
+    "padlab.ranked": ("from_ranked",),
+    "padlab.trl_formats": ("to_trl", "from_trl"),
     "padlab.rankings.plackett_luce": ("PlackettLuce",),
     "padlab.rankings.large_n": ("Divergence", "js_divergence"),
     "padlab.rankings.losses": ("vpd_loss", "ppd_loss", "sft_loss", "dpo_loss", "simpo_loss"),
@@ -53,7 +59,9 @@ _MODULES = {
     "padlab.training.trainer": ("PADTrainer",),
     "padlab.phases.distillation": ("distill",),
     "padlab.phases.rounds": ("run_rounds",),
-    "padlab.study.baselines": ("compare_baselines",),
+    "padlab.study.compare_students": ("compare_students",),
+    "padlab.study.benchmarks.run": ("run_benchmark", "read_judgements"),
+    "padlab.study.local_judge": ("local_win_rate", "judge_agreement"),
     "padlab.study.agreement": ("rank_agreement", "evaluate_samples"),
     "padlab.study.metrics": ("paired_differences",),
     "padlab.study.doctor": ("examine",),

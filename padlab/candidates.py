@@ -1,4 +1,4 @@
-"""The one table that flows through the phases: its columns, its checks, and conversion to and from TRL's formats.
+"""The one table that flows through the phases: its columns and its checks.
 
 A `datasets.Dataset`, one row per prompt; each phase adds columns and changes none.
 
@@ -23,7 +23,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from padlab.conversations import PREVIOUS, answer_text, check_previous, conversation, prompt_columns
+from padlab.conversations import PREVIOUS, check_previous
+from padlab.ranked_shapes import recognised
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,49 +61,6 @@ def check_candidates(table: Dataset, needs: Sequence[str] = ()) -> Dataset:
     for row, entry in enumerate(table):
         _check_row(row, entry, needs)
     return table
-
-
-def to_trl(table: Dataset, by: str = "teacher_reward") -> Dataset:
-    """TRL's conversational preference format: best and worst response of each prompt by a column.
-
-    Args:
-        table: candidates with the column `by` (n floats per row).
-        by: any per-response number, higher is better.
-
-    Returns:
-        Dataset with prompt, chosen, rejected (lists of messages) and chosen_score, rejected_score. Rows whose
-        responses all have the same number carry no preference and are left out.
-    """
-    rows = []
-    for entry in check_candidates(table, needs=(by,)):
-        values = entry[by]
-        order = sorted(range(len(values)), key=values.__getitem__)
-        row = {"prompt": conversation(entry)}
-        for side, k in (("chosen", order[-1]), ("rejected", order[0])):
-            row[side] = [{"role": "assistant", "content": entry["responses"][k]}]
-            row[f"{side}_score"] = values[k]
-        if row["chosen_score"] > row["rejected_score"]:
-            rows.append(row)
-    return as_dataset(rows)
-
-
-def from_trl(table: Dataset) -> Dataset:
-    """Candidates with n = 2 from a preference data set: prompt, chosen, rejected as text or as messages.
-
-    Raises:
-        ValueError: columns are missing, or an answer does not belong to its prompt (row named).
-    """
-    table = as_dataset(table)
-    if missing := [c for c in ("prompt", "chosen", "rejected") if c not in table.column_names]:
-        raise ValueError(f"a preference table needs prompt, chosen, rejected; missing: {missing}")
-    rows = []
-    for row, entry in enumerate(table):
-        asked = prompt_columns(entry["prompt"], f"row {row}")
-        responses = [
-            answer_text(entry[side], conversation(asked), f"row {row}, {side}") for side in ("chosen", "rejected")
-        ]
-        rows.append({**asked, "responses": responses})
-    return check_candidates(rows)
 
 
 def add_columns(table: Dataset, columns: Mapping[str, Sequence[Any]]) -> Dataset:
@@ -164,13 +122,18 @@ def rows_of(source: Any) -> Iterable[Any]:
 def _missing_message(missing: list[str], present: list[str]) -> str:
     hints = {
         "responses": "run padlab.sample_responses, or bring your own",
-        "teacher_reward": "run padlab.add_rewards(table, teacher, column='teacher_reward')",
+        "teacher_reward": "run padlab.add_rewards(table, teacher, column='teacher_reward'), or padlab.from_ranked",
         "student_reward": "run padlab.add_rewards(table, student, column='student_reward')",
         "selection_prob": "run padlab.add_selection_probs(table, teacher), or set alpha=0",
     }
     hint = "; ".join(hints[c] for c in missing if c in hints)
+    shape = recognised(present) if "responses" in missing else None
     if {"chosen", "rejected"} <= set(present):
-        hint = "this looks like a preference data set: padlab.from_trl(table) converts it"
+        hint = (
+            "this looks like a preference data set: padlab.from_trl(table) converts it, padlab.from_ranked(table) too"
+        )
+    elif shape:
+        hint = f"this looks like {shape[0]}: padlab.from_ranked(table) converts it"
     return f"missing column(s) {', '.join(missing)}; there are {', '.join(present) or 'none'}. {hint}".strip()
 
 

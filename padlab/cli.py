@@ -4,6 +4,8 @@
     padlab score    RUN --selection pairwise            phase 2: rewards, selection probabilities
     padlab distill  RUN                                 phase 3: train the student; --rounds K: all phases, K times
     padlab evaluate RUN                                 before and after on held-out prompts
+    padlab import   FILE RUN                            ranked responses instead of phases 1 and 2
+    padlab benchmark NAME --run RUN                     AlpacaEval 2, Arena-Hard, MT-Bench or GSM8K
     padlab doctor   MODEL                               can this model be a teacher or student?
     padlab inspect  --prompt TEXT --responses FILE      what do both models prefer? a page, and JSON
     padlab prepare-judge FOLDER                         an adapter that answers selection questions
@@ -24,10 +26,10 @@ from pathlib import Path
 from statistics import fmean
 
 import padlab
-from padlab import inspect_command
+from padlab import benchmark_command, import_command, inspect_command
 from padlab.demo import notebook_folder, run_demo
 from padlab.lm.presets import get_preset
-from padlab.run_models import load_models, model_choice, trained_student
+from padlab.run_models import add_model_options, load_models, model_choice, trained_student
 from padlab.runs import load_table, read_manifest, record_stage, save_table, write_json
 
 SAMPLING = ("n", "temperature", "top_p", "max_new_tokens")
@@ -62,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"padlab {padlab.__version__}")
     commands = top.add_subparsers(dest="command", required=True)
     sample = _stage(commands, "sample", _sample, "phase 1: draw the student's responses")
-    _models(sample)
+    add_model_options(sample)
     sample.add_argument("--prompts", default="train", help=f"{SOURCES} (default: train)")
     sample.add_argument("--limit", type=int, help="so many prompts (default: 128 of a world's, else all)")
     for flag, kind in (("--n", int), ("--temperature", float), ("--top-p", float), ("--max-new-tokens", int)):
@@ -89,7 +91,10 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("model", help="a preset, a Hub id, a local folder or a .gguf file")
     doctor.add_argument("--threads", type=int)
     doctor.set_defaults(run_command=_doctor)
-    _models(_stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions"))
+    judge = _stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions")
+    add_model_options(judge)
+    import_command.add_parser(commands)
+    benchmark_command.add_parser(commands)
     inspect_command.add_parser(commands)
     demo = commands.add_parser("demo", help="run a notebook, leave an HTML page")
     demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 01_toy_world.ipynb")
@@ -106,12 +111,6 @@ def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
     stage.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     stage.set_defaults(run_command=run)
     return stage
-
-
-def _models(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--preset", default="reading", help=f"{', '.join(padlab.PRESETS)} (default: reading)")
-    stage.add_argument("--student", help="a Hub id, folder or .gguf file instead of the preset's")
-    stage.add_argument("--teacher", help="likewise")
 
 
 def _sample(options) -> None:
@@ -169,7 +168,7 @@ def _distill(options) -> None:
 
 def _distill_in_rounds(options, student, teacher, table, settings):
     """The student after all rounds; prints a line per round, and records the settings as a single training does."""
-    sampling = {name: read_manifest(options.run)["stages"]["sample"][name] for name in SAMPLING}
+    sampling = _sampling(options.run)
     record_stage(options.run, "checkpoints", settings)
     folder = options.run / "rounds"
     trained, history = padlab.run_rounds(
@@ -197,7 +196,7 @@ def _evaluate(options) -> None:
     student, teacher = load_models(choice)
     models = {"before": student, "after": trained_student(run, student)}
     prompts, quality = _prompts(get_preset(choice["preset"]), options)
-    sampling = {**{name: stages["sample"][name] for name in SAMPLING}, "seed": options.seed}
+    sampling = {**_sampling(run), "seed": options.seed}
     samples = [
         padlab.evaluate_samples(model, teacher, prompts, quality=quality, **sampling, folder=run / "evaluate" / name)
         for name, model in models.items()
@@ -250,6 +249,12 @@ def _demo(options) -> None:
 def _lab(options) -> int:
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={notebook_folder()}"]
     return subprocess.run(command, check=False).returncode
+
+
+def _sampling(run: Path) -> dict:
+    """How `padlab sample` drew the responses; after `padlab import`, as the preset does."""
+    settings = read_manifest(run)["stages"].get("sample") or get_preset(model_choice(run)["preset"]).sampling()
+    return {name: settings[name] for name in SAMPLING}
 
 
 def _with_flags(defaults: dict, options) -> dict:

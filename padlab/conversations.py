@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Message = Mapping[str, str]  # role ("system", "user", "assistant") and content
 PREVIOUS = "previous_messages"
 INSTRUCTIONS = ("system", "developer")
+DIALOGUE_START, DIALOGUE_TURN = "\n\nHuman:", r"\n\n(Human|Assistant):"  # hh-rlhf's and Nectar's form of a conversation
+ROLES = {"Human": "user", "User": "user", "Assistant": "assistant"}
 
 
 def split_conversation(value: Any, where: str) -> tuple[list[dict[str, str]], str]:
     """What was said before the question, and the question.
 
     Args:
-        value: the question's text, or messages as {"role", "content"} whose last user message is the question. An
-            answer behind it is left out. A developer message counts as a system message.
+        value: the question's text, a dialogue (`is_dialogue`), or messages as {"role", "content"} whose last user
+            message is the question. An answer behind it is left out. A developer message counts as a system message.
         where: names the row in errors.
 
     Raises:
@@ -25,9 +28,11 @@ def split_conversation(value: Any, where: str) -> tuple[list[dict[str, str]], st
     >>> split_conversation([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "row 0")
     ([{'role': 'system', 'content': 'Be brief.'}], 'Hi')
     """
+    if is_dialogue(value):
+        value = dialogue_messages(value)
     if isinstance(value, str):
         return [], value
-    messages = _checked(value, where)
+    messages = checked_messages(value, where)
     roles = [m["role"] for m in messages]
     if "user" not in roles:
         raise ValueError(f"{where}: there is no user message; drop the row")
@@ -46,7 +51,7 @@ def prompt_columns(value: Any, where: str) -> dict[str, Any]:
 def check_previous(value: Any, where: str) -> None:
     """ValueError unless it is None or a list of messages with role and content."""
     if value is not None:
-        _checked(value, where)
+        checked_messages(value, where)
 
 
 def answer_text(value: Any, asked: Sequence[Message], where: str) -> str:
@@ -65,7 +70,7 @@ def answer_text(value: Any, asked: Sequence[Message], where: str) -> str:
     """
     if isinstance(value, str):
         return value
-    *before, answer = _checked(value, where) or [{"role": "nobody"}]
+    *before, answer = checked_messages(value, where) or [{"role": "nobody"}]
     if answer["role"] != "assistant":
         raise ValueError(f"{where}: expected messages that end with an assistant message; drop the row")
     if before and before != list(asked)[-len(before) :]:
@@ -76,6 +81,26 @@ def answer_text(value: Any, asked: Sequence[Message], where: str) -> str:
 def conversation(entry: Mapping[str, Any]) -> list[Message]:
     """The messages of a table's row: what was said before, then its prompt as the user's message."""
     return [*(entry.get(PREVIOUS) or []), {"role": "user", "content": entry["prompt"]}]
+
+
+def is_dialogue(value: Any) -> bool:
+    """Whether it is one text that begins with a turn of hh-rlhf's form, two newlines and "Human:"."""
+    return isinstance(value, str) and value.startswith(DIALOGUE_START)
+
+
+def dialogue_messages(text: str, turn: str = DIALOGUE_TURN) -> list[dict[str, str]]:
+    r"""The messages of a dialogue in one text; white space around a turn belongs to the form and is left out.
+
+    Args:
+        text: begins with a turn. An empty last turn asks for the answer and stays as an empty message.
+        turn: regular expression of a turn's beginning, with one group that names the role as in `ROLES`.
+
+    >>> dialogue_messages("\n\nHuman: Hi\n\nAssistant: Hello")
+    [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello'}]
+    """
+    _, *pieces = re.split(turn, text)
+    turns = zip(pieces[::2], pieces[1::2], strict=True)
+    return [{"role": ROLES[name], "content": content.strip()} for name, content in turns]
 
 
 def transcript(entry: Mapping[str, Any]) -> str:
@@ -89,8 +114,8 @@ def transcript(entry: Mapping[str, Any]) -> str:
     return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in conversation(entry))
 
 
-def _checked(value: Any, where: str) -> list[dict[str, str]]:
-    """The messages, each with role and content and nothing else."""
+def checked_messages(value: Any, where: str) -> list[dict[str, str]]:
+    """The messages, each with role and content and nothing else; ValueError where one is not such a message."""
     if not isinstance(value, Sequence) or not all(isinstance(m, Mapping) for m in value):
         raise ValueError(f"{where}: expected text or a list of messages, found {type(value).__name__}; drop the row")
     if not all(m.get("role") for m in value):

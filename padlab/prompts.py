@@ -31,8 +31,8 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
 
     Returns:
         Dataset with `prompt` and the source's other columns, where they stand in every row or are None elsewhere. Of a
-        conversation the last user message is the prompt, and what was said before it (system messages too) the column
-        `previous_messages`.
+        conversation (messages, or hh-rlhf's and Nectar's text of turns) the last user message is the prompt, and what
+        was said before it (system messages too) the column `previous_messages`.
 
     Raises:
         ValueError: broken JSONL line, empty prompt, duplicate id, missing column, or a conversation of which something

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import padlab
 from padlab.runs import read_manifest
+
+
+def add_model_options(stage: argparse.ArgumentParser) -> None:
+    """--preset, --student and --teacher."""
+    stage.add_argument("--preset", default="reading", help=f"{', '.join(padlab.PRESETS)} (default: reading)")
+    stage.add_argument("--student", help="a Hub id, folder or .gguf file instead of the preset's")
+    stage.add_argument("--teacher", help="likewise")
 
 
 def model_choice(run: Path) -> dict[str, str | None]:

@@ -1,11 +1,9 @@
-"""The candidates table: what is accepted, what is refused with which words, and conversion to and from TRL's."""
+"""The candidates table: what is accepted, and what is refused with which words."""
 
 import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from padlab.candidates import add_columns, check_candidates, from_trl, to_trl
+from padlab.candidates import add_columns, check_candidates
 
 GOOD = {
     "prompt": "Name a colour.",
@@ -80,72 +78,19 @@ def test_other_shapes_of_table_are_recognised():
         check_candidates([{"prompt": "p", "chosen": "a", "rejected": "b"}])
     with pytest.raises(ValueError, match="choose one split: train, test"):
         check_candidates(DatasetDict(train=Dataset.from_list([GOOD]), test=Dataset.from_list([GOOD])))
+    for row, shape in (
+        ({"instruction": "p", "completions": [{"response": "a", "overall_score": 1.0}]}, "UltraFeedback"),
+        ({"prompt": "p", "answers": [{"answer": "a", "rank": 1}]}, "Nectar"),
+        ({"prompt": "p", "response_1": "a", "response_2": "b", "preference_strength": 1}, "HelpSteer2 preference"),
+        ({"prompt": "p", "completions": ["a", "b"], "rewards": [1.0, 0.0]}, "online table"),
+    ):
+        with pytest.raises(ValueError, match=f"looks like {shape}: padlab.from_ranked.table. converts it"):
+            check_candidates([row])
     for wrong in ({"prompt": ["p"]}, 3, "text", ["a", "b"]):
         with pytest.raises(ValueError, match=r"expected a datasets.Dataset or a list of rows"):
             check_candidates(wrong)
     with pytest.raises(ValueError, match="no rows"):
         check_candidates(Dataset.from_dict({"prompt": [], "responses": []}))
-
-
-rewards = st.lists(st.integers(-5, 0).map(float), min_size=1, max_size=5)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(rewards, min_size=1, max_size=4))
-def test_to_trl_takes_the_best_and_the_worst(columns):
-    rows = [
-        {"prompt": f"p{k}", "responses": [f"{k}-{i}" for i in range(len(c))], "teacher_reward": c}
-        for k, c in enumerate(columns)
-    ]
-    expected = [
-        (f"p{k}", f"{k}-{c.index(max(c))}", f"{k}-{c.index(min(c))}", max(c), min(c))
-        for k, c in enumerate(columns)
-        if max(c) > min(c)
-    ]
-    score = {row["prompt"]: dict(zip(row["responses"], row["teacher_reward"], strict=True)) for row in rows}
-    found = list(to_trl(rows))
-    assert [row["prompt"][0]["content"] for row in found] == [e[0] for e in expected]
-    for row, (prompt, _, _, best, worst) in zip(found, expected, strict=True):
-        chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
-        assert (score[prompt][chosen], score[prompt][rejected]) == (best, worst)
-        assert (row["chosen_score"], row["rejected_score"]) == (best, worst)
-        assert {row["prompt"][0]["role"], row["chosen"][0]["role"]} == {"user", "assistant"}
-
-
-def test_there_and_back():
-    table = from_trl(to_trl([GOOD]))
-    assert list(table) == [{"prompt": GOOD["prompt"], "responses": ["red", "blue"]}]
-    assert from_trl([{"prompt": "p", "chosen": "a", "rejected": "b"}])[0] == {"prompt": "p", "responses": ["a", "b"]}
-    talk = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]  # as in UltraFeedback binarized
-    row = {"prompt": "p", "chosen": talk, "rejected": [talk[0], {"role": "assistant", "content": "b"}]}
-    assert from_trl([row])[0]["responses"] == ["a", "b"]
-    system = [{"role": "system", "content": "Be brief."}, *talk]
-    first = from_trl([{**row, "prompt": system}])[0]
-    assert (first["previous_messages"], first["prompt"]) == (system[:1], "p")
-    longer = [*talk, {"role": "user", "content": "q"}]
-    row = {"prompt": longer, "chosen": [*longer, {"role": "assistant", "content": "a"}], "rejected": "b"}
-    scored = add_columns(from_trl([row]), {"teacher_reward": [[1.0, 0.0]]})
-    assert from_trl(to_trl(scored))[0] == {"previous_messages": talk, "prompt": "q", "responses": ["a", "b"]}
-
-
-@pytest.mark.parametrize(
-    ("cells", "message"),
-    [
-        ({"chosen": [{"role": "assistant", "content": "x"}] * 2}, "row 1, chosen: .*not those of the prompt"),
-        ({"chosen": [{"role": "user", "content": "x"}]}, "row 1, chosen: .*end with an assistant message"),
-        ({"chosen": []}, "row 1, chosen: .*end with an assistant message"),
-        ({"chosen": None}, "row 1, chosen: expected text or a list of messages, found NoneType"),
-        ({"chosen": [{"role": "assistant", "content": None}]}, "row 1, chosen: message content must be text"),
-        ({"chosen": [{"role": "assistant", "content": ""}]}, "row 1, response 0: empty response"),
-    ],
-)
-def test_from_trl_names_the_row(cells, message):
-    turn = [{"role": "assistant", "content": "ok"}]
-    row = {"prompt": "p", "chosen": turn, "rejected": turn}
-    with pytest.raises(ValueError, match=message):
-        from_trl([row, {**row, **cells}])
-    with pytest.raises(ValueError, match=r"needs prompt, chosen, rejected; missing: \['rejected'\]"):
-        from_trl([{"prompt": "p", "chosen": "a"}])
 
 
 def test_columns_are_added_and_replaced_and_the_input_stays():

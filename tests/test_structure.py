@@ -22,14 +22,20 @@ FILES = sorted((ROOT / "padlab").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-BASE = {"bundled", "candidates", "conversations", "progress", "prompts", "runs"}
+RANKED = {"ranked", "ranked_fields", "ranked_shapes", "trl_formats"}
+BASE = {"bundled", "candidates", "conversations", "progress", "prompts", "runs", "data_files"} | RANKED
 MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import beside itself
     "bundled": set(),
+    "data_files": set(),
     "progress": set(),
     "conversations": set(),
-    "candidates": {"conversations"},
+    "ranked_fields": {"conversations"},
+    "ranked_shapes": {"conversations", "ranked_fields"},
+    "candidates": {"conversations", "ranked_shapes"},
+    "ranked": {"candidates", "conversations", "ranked_fields", "ranked_shapes"},
+    "trl_formats": {"candidates", "conversations", "ranked_fields", "ranked_shapes"},
     "runs": {"progress"},
-    "prompts": {"bundled", "candidates", "conversations"},
+    "prompts": {"bundled", "candidates", "conversations", "data_files"},
     "rankings": set(),
     "worlds": set(),
     "lm": {"bundled", "conversations", "worlds"},
@@ -42,7 +48,17 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "show": BASE | {"run_models", "rankings", "lm", "phases", "study"},
     "demo": BASE,
     "inspect_command": {"show"},
-    "cli": BASE | {"lm", "demo", "run_models", "inspect_command"},  # the rest through the public names
+    "benchmark_command": {"run_models", "study"},
+    "import_command": BASE | {"lm", "run_models"},
+    "cli": BASE
+    | {
+        "lm",
+        "demo",
+        "run_models",
+        "inspect_command",
+        "benchmark_command",
+        "import_command",
+    },  # the rest through the public names
 }
 CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 8800, 50, 7, 300  # 310 are the reading world's texts
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from padlab import LanguageModel, add_selection_probs, check_candidates
 from padlab.conversations import PREVIOUS, conversation
+from padlab.data_files import read_rows
 from padlab.rankings.uncertainty import Interval, mean_interval
-from padlab.study.benchmarks.questions import read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -146,7 +146,7 @@ def judge_agreement(
         ValueError: no such file, missing columns, or no pair that differs enough.
     """
     pairs = []
-    for row, entry in enumerate(read_rows(source)):
+    for row, entry in enumerate(read_rows(source) if isinstance(source, str | Path) else source):
         if missing := [c for c in ("prompt", "responses", "gpt4_preference") if c not in entry]:
             raise ValueError(f"row {row}: no column {missing[0]}; judge_agreement needs answers ranked by GPT-4-turbo")
         preference = np.asarray(entry["gpt4_preference"], float)

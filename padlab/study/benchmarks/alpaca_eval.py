@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from padlab.data_files import read_rows
 from padlab.rankings.uncertainty import Interval, mean_interval
 from padlab.runs import write_json
 from padlab.study.benchmarks.answers import Answer
-from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, read_rows
+from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows
 from padlab.study.benchmarks.results import Result, Results
 
 HUB = Hub("tatsu-lab/alpaca_eval", "alpaca_eval_gpt4_baseline.json")
@@ -31,7 +32,7 @@ OFFICIAL_COUNT = 805
 
 def load_questions(source: Any = None, limit: int | None = None) -> list[Question]:
     """Questions of a file with `instruction` (official) or `prompt`, and `dataset`; None: the official file."""
-    rows = [{"number": number, **row} for number, row in enumerate(read_rows(source, HUB))]
+    rows = [{"number": number, **row} for number, row in enumerate(question_rows(source, HUB))]
     return make_questions(rows, _question, limit)
 
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from padlab.data_files import read_rows
 from padlab.rankings.uncertainty import Interval
 from padlab.runs import fingerprint, write_jsonl
 from padlab.study.benchmarks.answers import Answer
-from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, read_rows
+from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows
 from padlab.study.benchmarks.results import Result, Results, ratio_interval
 
 BENCH = "arena-hard-v0.1"
@@ -31,7 +32,7 @@ POINTS_OF_A = {  # verdict -> (points of A, weight); the official weight of a cl
 
 def load_questions(source: Any = None, limit: int | None = None) -> list[Question]:
     """Questions of a file with `uid` and `prompt`; None: the official file."""
-    return make_questions(read_rows(source, HUB), _question, limit)
+    return make_questions(question_rows(source, HUB), _question, limit)
 
 
 def write_answers(folder: Path, model: str, questions: Sequence[Question], answers: Sequence[Sequence[Answer]]) -> Path:

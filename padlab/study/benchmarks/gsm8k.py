@@ -13,11 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from padlab.data_files import read_rows
 from padlab.rankings.uncertainty import mean_interval
 from padlab.runs import write_jsonl
 from padlab.study.benchmarks.answers import Answer
 from padlab.study.benchmarks.gsm8k_examples import EXAMPLES
-from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, read_rows
+from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows
 from padlab.study.benchmarks.results import Result, Results
 
 HUB = Hub("openai/gsm8k", "main/test-00000-of-00001.parquet")
@@ -92,7 +93,7 @@ def load_questions(source: Any = None, limit: int | None = None, shots: int = 0)
     before = []
     for question, answer in EXAMPLES[:shots]:
         before += [{"role": "user", "content": _asked(question)}, {"role": "assistant", "content": answer}]
-    rows = [{"number": number, **row} for number, row in enumerate(read_rows(source, HUB))]
+    rows = [{"number": number, **row} for number, row in enumerate(question_rows(source, HUB))]
 
     def make(row: Row) -> Question:
         return Question(str(row["number"]), (_asked(row["question"]),), before=tuple(before), gold=row["answer"])

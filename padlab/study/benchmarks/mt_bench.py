@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from padlab.data_files import read_rows
 from padlab.runs import fingerprint, write_jsonl
 from padlab.study.benchmarks.answers import Answer
-from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, read_rows
+from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows
 from padlab.study.benchmarks.results import Result, Results, ratio_interval
 
 HUB = Hub("lmsys/mt-bench", "data/mt_bench/question.jsonl", "space")
@@ -30,7 +31,7 @@ FIRST_ID, PER_CATEGORY = 81, 10  # the official questions are numbered 81 to 160
 
 def load_questions(source: Any = None, limit: int | None = None) -> list[Question]:
     """Questions of a file with `question_id`, `category` and `turns`; None: the official file."""
-    return make_questions(read_rows(source, HUB), _question, limit)
+    return make_questions(question_rows(source, HUB), _question, limit)
 
 
 def write_answers(folder: Path, model: str, questions: Sequence[Question], answers: Sequence[Sequence[Answer]]) -> Path:

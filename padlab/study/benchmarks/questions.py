@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from padlab.conversations import Message
+from padlab.data_files import read_rows
 
 Row = Mapping[str, Any]
 
@@ -44,30 +43,18 @@ class Hub:
     kind: str = "dataset"
 
 
-def read_rows(source: str | Path | Sequence[Row] | None, hub: Hub | None = None) -> list[dict[str, Any]]:
-    """The rows of a file of questions or judgements.
+def question_rows(source: str | Path | Sequence[Row] | None, hub: Hub) -> list[dict[str, Any]]:
+    """The rows of a question file.
 
     Args:
-        source: a .json, .jsonl, .jsonl.gz or .parquet file; rows; None: the official file of questions, from the Hub.
+        source: a file (`padlab.data_files.read_rows`); rows; None: the official file, from the Hub.
         hub: where that is.
 
     Raises:
         ValueError: no such file, a line that is not JSON (named), or the Hub cannot be reached.
     """
-    if source is None:
-        source = _from_hub(hub)
-    if not isinstance(source, str | Path):
-        return [dict(row) for row in source]
-    path = Path(source).expanduser()
-    if not path.is_file():
-        official = f"; leave it out to read {hub.file} of {hub.repository} from the Hub" if hub else ""
-        raise ValueError(f"no such file: {path}{official}")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return pyarrow.parquet.read_table(path).to_pylist()
-    text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8-sig")
-    return _parsed(text, path.name)
+    source = _from_hub(hub) if source is None else source
+    return read_rows(source) if isinstance(source, str | Path) else [dict(row) for row in source]
 
 
 def make_questions(rows: Sequence[Row], make: Callable[[Row], Question], limit: int | None) -> list[Question]:
@@ -101,19 +88,3 @@ def _from_hub(hub: Hub) -> Path:
             f"{hub.file} of {hub.repository} cannot be had from the Hub ({type(error).__name__}): fetch it elsewhere "
             "and name the file (questions=..., on the command line --questions FILE)"
         ) from error
-
-
-def _parsed(text: str, name: str) -> list[dict[str, Any]]:
-    """Rows of a JSON list, or of JSON lines."""
-    try:
-        if text.lstrip().startswith("["):
-            return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{name} is not valid JSON ({error})") from None
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        try:
-            rows += [json.loads(line)] if line.strip() else []
-        except ValueError as error:
-            raise ValueError(f"{name}, line {number} is not valid JSON ({error}); mend or delete that line") from None
-    return rows

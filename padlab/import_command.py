@@ -1,0 +1,48 @@
+"""`padlab import FILE RUN`: data that people have ranked, as the candidates table of a run folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import padlab
+from padlab.lm.presets import get_preset
+from padlab.run_models import add_model_options
+from padlab.runs import record_stage, save_table
+
+
+def add_parser(commands) -> None:
+    """The grammar of `padlab import`."""
+    parser = commands.add_parser(
+        "import", help="ranked responses (scores, ranks, preferences) instead of phases 1 and 2"
+    )
+    parser.add_argument("file", type=Path, help=".jsonl, .json, .csv, .tsv or .parquet (also .gz)")
+    parser.add_argument("run", type=Path, help="run folder; `padlab distill` trains on it without a teacher")
+    add_model_options(parser)
+    for name, what in (("prompt", "the questions"), ("responses", "the responses"), ("score", "the scores")):
+        parser.add_argument(f"--{name}", metavar="COLUMN", help=f"column of {what} (default: recognised)")
+    parser.add_argument("--rank", metavar="COLUMN", help="column of the ranks, 1 = best (instead of --score)")
+    parser.add_argument("--scale", choices=("standardised", "rank", "raw"), default="standardised")
+    parser.add_argument("--spread", type=float, help="nats/token, see padlab.from_ranked (default: 0.2)")
+    parser.set_defaults(run_command=import_ranked)
+
+
+def import_ranked(options: argparse.Namespace) -> None:
+    """Read the file, write the table, and say what was understood."""
+    from padlab.data_files import read_rows
+
+    columns = {name: getattr(options, name) for name in ("prompt", "responses", "score", "rank")}
+    spread = {} if options.spread is None else {"spread": options.spread}
+    table = padlab.from_ranked(read_rows(options.file), **columns, scale=options.scale, **spread)
+    choice = {name: getattr(options, name) for name in ("preset", "student", "teacher")}
+    get_preset(options.preset)
+    record_stage(options.run, "models", choice)
+    path = options.run / "candidates.jsonl"
+    save_table(table, path)
+    counts = [len(responses) for responses in table["responses"]]
+    ties = sum(len(set(row)) < len(row) for row in table["teacher_reward"])
+    print(f"{len(table)} prompts with {min(counts)} to {max(counts)} responses, {ties} with ties -> {path}")
+    first = table[0]
+    print(f"the first: {first['prompt'][:70]!r}, {len(first['responses'])} responses")
+    for reward, text in sorted(zip(first["teacher_reward"], first["responses"], strict=True), reverse=True):
+        print(f"  {reward:+.2f} nats/token  {text[:70]!r}")
