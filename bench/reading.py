@@ -39,6 +39,7 @@ KINDS, AGREEMENT = 64, 128  # prompts for the kinds never seen, and for agreemen
 GREEDY = {"temperature": 0.01, "n": 2}  # two, as a ranking needs two; they are equal
 MEASURES = ("right", "greedy", "right_kinds", "jsd", "kendall_tau", "truth_tau")
 METHODS = ("ppd", "sft", "token_kd", "dpo", "simpo", "vpd", "forward_kl", "reverse_kl")
+RANKED, SPREADS = ("ranked_raw", "ranked_standardised", "ranked_rank", "ranked_raters"), (0.2, 1.0, 2.0, 4.0)
 RATES = {"vpd": (5e-5, 2e-4, 5e-4)}  # tried on training names; of the other methods (2e-4, 5e-4, 1e-3)
 PRESET_RATE = padlab.PRESETS["reading"].training()["learning_rate"]
 
@@ -51,10 +52,13 @@ class Job:
         group: which table it belongs to.
         preset: "reading" or "reading-judge".
         method: one of METHODS, "none" (the untrained student), "shuffled" (PPD, the teacher's rewards shuffled within
-            each prompt) or "bare" (PPD, the model without any adapter as teacher).
+            each prompt), "bare" (PPD, the model without any adapter as teacher), or PPD on ranked answers without any
+            teacher: "ranked_raw", "ranked_standardised", "ranked_rank" (the teacher's rewards as scores, in this
+            scale of `padlab.from_ranked`), "ranked_raters" (1 for a right answer, 0 for a wrong one, standardised).
         seed: decides training prompts, samples and training.
         side: "names" (the result) or "train" (training names, to choose settings; other notes than those trained on).
-        settings: prompts, n, rounds, and settings of `padlab.distill`, where they are not the preset's.
+        settings: prompts, n, rounds, spread (of ranked answers), and settings of `padlab.distill`, where they are not
+            the preset's.
     """
 
     group: str
@@ -91,6 +95,8 @@ def jobs(groups: list[str], folder: Path, seeds: int) -> list[Job]:
         "methods": [  # each at the best of its rates, once "method_rates" is done
             Job("methods", method=m, seed=s, settings=best_rate(folder, m)) for s in few for m in METHODS
         ],
+        "ranked_tune": [Job("ranked_tune", method=m, side="train", settings=s) for m, s in ranked_settings()],
+        "ranked": [Job("ranked", method=m, seed=s, settings=best_spread(folder, m)) for s in few for m in RANKED],
         "judge_tune": judge_tuning(),
         "tune": tuning(),
         "method_rates": rates(),
@@ -141,6 +147,34 @@ def best_rate(folder: Path, method: str) -> dict[str, float]:
     return at_rate(method, max(tried, key=tried.get) if tried else rates[1])
 
 
+def ranked_settings() -> list[tuple[str, dict[str, float]]]:
+    """Every way to read ranked answers, with every spread."""
+    return [(method, {"spread": spread}) for method in RANKED if method != "ranked_raw" for spread in SPREADS]
+
+
+def best_spread(folder: Path, method: str) -> dict[str, float]:
+    """The spread with the most right answers on training names; 1 nat/token where none was tried."""
+    if method == "ranked_raw":
+        return {}
+    tried = {}
+    for _, settings in ((m, s) for m, s in ranked_settings() if m == method):
+        path = folder / f"{Job('', method=method, side='train', settings=settings).name}.json"
+        if path.exists():
+            tried[settings["spread"]] = statistics.fmean(json.loads(path.read_text())["right"])
+    return {"spread": max(tried, key=tried.get) if tried else 1.0}
+
+
+def without_teacher(table: Any, method: str, spread: float) -> Any:
+    """The table's answers with scores, as a data set that `padlab.from_ranked` reads."""
+    rows = []
+    for row in table:
+        rated = [reading.quality(row["prompt"], answer) for answer in row["responses"]]
+        scores = rated if method == "ranked_raters" else row["teacher_reward"]
+        rows.append({"prompt": row["prompt"], "completions": row["responses"], "rewards": scores})
+    scale = {"ranked_raw": "raw", "ranked_rank": "rank"}.get(method, "standardised")
+    return padlab.from_ranked(rows, scale=scale, spread=spread)
+
+
 def train(job: Job) -> padlab.LanguageModel:
     """The student after the job's training."""
     preset = padlab.PRESETS[job.preset]
@@ -150,10 +184,10 @@ def train(job: Job) -> padlab.LanguageModel:
         settings["alpha"] = 0.0
     count, rounds, n = (settings.pop(k, d) for k, d in (("prompts", 128), ("rounds", 1), ("n", preset.n)))
     sampling = {**preset.sampling(), "n": n}
-    prompts = reading.prompts(int(count), seed=100 + job.seed)
+    prompts, spread = reading.prompts(int(count), seed=100 + job.seed), settings.pop("spread", 1.0)
     if job.method in ("forward_kl", "reverse_kl"):
         settings["divergence"] = job.method
-    elif job.method not in ("ppd", "shuffled", "bare"):
+    elif job.method not in ("ppd", "shuffled", "bare", *RANKED):
         settings["loss"] = job.method
     if job.method == "none":
         return student
@@ -170,6 +204,8 @@ def train(job: Job) -> padlab.LanguageModel:
         table = table.map(
             lambda row: {"teacher_reward": rng.sample(row["teacher_reward"], n)}, load_from_cache_file=False
         )
+    if job.method in RANKED:
+        table = without_teacher(table, job.method, spread)
     return padlab.distill(student, table, teacher=teacher if job.method == "token_kd" else None, **settings)
 
 
@@ -355,7 +391,20 @@ def main() -> None:
     parser.add_argument(
         "--groups",
         nargs="+",
-        default=["headline", "judge", "tune", "judge_tune", "rates", "method_rates", "methods", "bare", "rounds", "n"],
+        default=[
+            "headline",
+            "judge",
+            "tune",
+            "judge_tune",
+            "rates",
+            "method_rates",
+            "methods",
+            "bare",
+            "rounds",
+            "n",
+            "ranked_tune",
+            "ranked",
+        ],
     )
     parser.add_argument("--seeds", type=int, default=5, help="of the headline; the other groups have at most three")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")

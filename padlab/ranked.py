@@ -49,9 +49,10 @@ def from_ranked(
         spread: nats/token, > 0; without effect for "raw". At beta 10, 0.2 nats/token are a score of 2.
 
     Returns:
-        Dataset with prompt, previous_messages where there are any, responses, teacher_reward and the row's other
-        columns. Equal scores give equal rewards. Chosen counts 1 and rejected 0 where there are no scores. Fields of
-        single responses that are not used and prompts with a single response are left out with a warning.
+        Dataset with prompt, previous_messages where there are any, responses, finished (true: the end-of-turn token
+        counts; a column of that name in the data stays), teacher_reward and the row's other columns. Equal scores give
+        equal rewards. Chosen counts 1 and rejected 0 where there are no scores. Fields of single responses that are not
+        used and prompts with a single response are left out with a warning.
 
     Raises:
         ValueError: an unknown shape, a row that cannot be read (row, column and remedy named), or no prompt with
@@ -73,7 +74,13 @@ def from_ranked(
     rewards = _rewards([ranked.scores for ranked, _ in rows], scale, spread)
     return check_candidates(
         [
-            {**ranked.asked, "responses": ranked.responses, "teacher_reward": reward, **rest}
+            {
+                **ranked.asked,
+                "responses": ranked.responses,
+                "finished": [True] * len(reward),  # whole answers: their end counts
+                "teacher_reward": reward,
+                **rest,
+            }
             for (ranked, rest), reward in zip(rows, rewards, strict=True)
         ]
     )

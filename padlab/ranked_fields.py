@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from padlab.conversations import (
@@ -81,9 +82,11 @@ def answer(value: Any, asked: Row, where: str) -> str:
 
 
 def number(value: Any, name: str, where: str) -> float:
-    """A finite number; true counts as 1."""
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
+    """A finite number, also as text ("4.5", from a CSV file); true counts as 1."""
+    with suppress(TypeError, ValueError, OverflowError):
+        found = float(value)
+        if math.isfinite(found):
+            return found
     raise ValueError(f"{where}: {name} is {value!r}, expected a number; give it one or drop the response")
 
 

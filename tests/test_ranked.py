@@ -9,10 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import padlab
-from padlab.ranked import from_ranked
 from padlab.trl_formats import to_trl
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
+
+def from_ranked(rows, **options):
+    """The table without `finished`, which is true for every response."""
+    table = padlab.from_ranked(rows, **options)
+    assert [[True] * len(responses) for responses in table["responses"]] == list(table["finished"])
+    return table.remove_columns("finished")
 
 
 def says(*contents):
@@ -187,17 +193,17 @@ def test_every_kind_of_table_is_taken(tmp_path):
     tables = [Dataset.from_json(str(path)), Dataset.from_list([row] * 2), [row] * 2]
     tables.append(IterableDataset.from_generator(lambda: iter([row, row])))
     for table in tables:
-        assert list(padlab.from_ranked(table)) == [expected, expected]
+        assert list(from_ranked(table)) == [expected, expected]
 
 
 def test_padlabs_other_columns_of_responses_stay():
     row = {**PLAIN, "responses": BIRDS, "finished": [True, False], "response_ids": [[1], [2]], "scores": SCORES}
-    assert from_ranked([row])[0] == {
+    assert padlab.from_ranked([row])[0] == {
         **{k: v for k, v in row.items() if k != "scores"},
         "teacher_reward": [0.2, -0.2],
     }
-    again = from_ranked([row], scale="raw")
-    assert list(from_ranked(again, scale="raw")) == list(again)
+    again = padlab.from_ranked([row], scale="raw")
+    assert list(padlab.from_ranked(again, scale="raw")) == list(again)
 
 
 def test_special_tokens_and_marks_inside_a_text_stay():
@@ -323,9 +329,9 @@ BAD = {  # what is wrong with the second row -> first row, cells replaced, error
         "row 1, completions, response 1: rewards is nan",
     ),
     "online, text": (
-        {**PLAIN, "completions": BIRDS, "rewards": ["1", "2"]},
+        {**PLAIN, "completions": BIRDS, "rewards": ["high", "2"]},
         {},
-        "row 0, completions, response 0: rewards is '1'",
+        "row 0, completions, response 0: rewards is 'high'",
     ),
     "own, previous messages twice": (
         {**ASKED, "responses": BIRDS, "scores": SCORES},
@@ -526,3 +532,24 @@ def test_a_student_learns_from_ranked_data_without_a_teacher(tiny):
     before, after = (padlab.add_rewards(table, model, column="student_reward") for model in (tiny.student, trained))
     assert not all(a > b for a, b in before["student_reward"])
     assert all(a > b for a, b in after["student_reward"])
+
+
+def test_numbers_may_be_texts_as_in_csv_files(tmp_path):
+    (path := tmp_path / "ratings.csv").write_text('q,a,stars\n"2 + 2?",4,5\n"2 + 2?",5,"1.5"\n', encoding="utf-8")
+    from padlab.data_files import read_rows
+
+    table = from_ranked(read_rows(path), prompt="q", responses="a", score="stars", scale="raw")
+    assert list(table) == [{"prompt": "2 + 2?", "responses": ["4", "5"], "teacher_reward": [5.0, 1.5]}]
+
+
+def test_responses_are_whole_unless_the_data_say_otherwise(tiny):
+    """Their end-of-turn token counts, in training and rewards."""
+    row = {"prompt": "Name a bird.", "responses": BIRDS, "score": [1.0, 0.0]}
+    cut = padlab.from_ranked([{**row, "finished": [False, True]}])
+    assert cut["finished"][:] == [[False, True]]
+    reward = {
+        name: padlab.add_rewards(table, tiny.student, "student_reward", length_normalize=False)["student_reward"][0]
+        for name, table in {"cut": cut, "whole": padlab.from_ranked([row])}.items()
+    }
+    assert reward["cut"][1] == pytest.approx(reward["whole"][1])
+    assert reward["cut"][0] > reward["whole"][0] + 0.1
