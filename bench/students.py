@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--heldout", type=int, default=128)
     parser.add_argument("--methods", nargs="+", default=[*METHODS, *LISTWISE])
-    parser.add_argument("--gsm8k", type=Path, help="official test file; 40 of its questions")
+    parser.add_argument("--gsm8k", type=Path, help="official test file; 20 of its questions, 160 tokens each")
     parser.add_argument("--ranked", type=Path, help="answers with GPT-4-turbo's preferences; 100 pairs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("bench-out/students"))
@@ -47,7 +47,7 @@ def main() -> None:
         student, teacher, reading.prompts(options.prompts, seed=100 + options.seed),
         reading.prompts(options.heldout, seed=7, heldout="names"), methods=options.methods, quality=reading.quality,
         judge=judge, agreement=agreement, sampling=preset.sampling(), seed=options.seed,
-        gsm8k=gsm8k.load_questions(options.gsm8k, 40) if options.gsm8k else (), max_new_tokens=256,
+        gsm8k=gsm8k.load_questions(options.gsm8k, 20) if options.gsm8k else (), max_new_tokens=160,
         method_settings={m: {"learning_rate": rate} for m, rate in RATES.items()}, folder=options.out / "run",
     )  # fmt: skip
     print(compared)

@@ -23,7 +23,7 @@ def add_parser(commands) -> None:
         parser.add_argument(f"--{name}", metavar="COLUMN", help=f"column of {what} (default: recognised)")
     parser.add_argument("--rank", metavar="COLUMN", help="column of the ranks, 1 = best (instead of --score)")
     parser.add_argument("--scale", choices=("standardised", "rank", "raw"), default="standardised")
-    parser.add_argument("--spread", type=float, help="nats/token, see padlab.from_ranked (default: 0.2)")
+    parser.add_argument("--spread", type=float, help="nats/token, see padlab.from_ranked (default: 1)")
     parser.set_defaults(run_command=import_ranked)
 
 

@@ -28,7 +28,7 @@ def from_ranked(
     score: str | None = None,
     rank: str | None = None,
     scale: str = "standardised",
-    spread: float = 0.2,
+    spread: float = 1.0,
 ) -> Dataset:
     """Candidates with `teacher_reward` from responses that have scores, ranks or a preference.
 
@@ -46,7 +46,9 @@ def from_ranked(
         scale: "standardised": scores less their prompt's mean, divided by the standard deviation within prompts over
             the whole table, times `spread`; "rank": the order alone, neighbouring ranks `spread` apart, ties share
             their mean rank; "raw": the scores as they are, ranks as minus the rank.
-        spread: nats/token, > 0; without effect for "raw". At beta 10, 0.2 nats/token are a score of 2.
+        spread: nats/token, > 0; without effect for "raw". beta * spread is what the distribution over rankings sees.
+            Too little is worse than too much: it asks for responses that are all alike. In the reading world (beta 2)
+            0.2 makes right answers rarer than before training, 1 to 4 make them more frequent (docs/results.md).
 
     Returns:
         Dataset with prompt, previous_messages where there are any, responses, finished (true: the end-of-turn token
@@ -59,7 +61,7 @@ def from_ranked(
             different scores.
 
     >>> from_ranked([{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}])["teacher_reward"][0]
-    [0.2, -0.2]
+    [1.0, -1.0]
     """
     by = _checked_options(score, rank, scale, spread)
     table = as_dataset(dataset)

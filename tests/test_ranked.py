@@ -189,7 +189,7 @@ def test_every_kind_of_table_is_taken(tmp_path):
     row = {"prompt": "p", "chosen": "a", "rejected": "b"}
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n")
-    expected = {"prompt": "p", "responses": ["a", "b"], "teacher_reward": [0.2, -0.2]}
+    expected = {"prompt": "p", "responses": ["a", "b"], "teacher_reward": [1.0, -1.0]}
     tables = [Dataset.from_json(str(path)), Dataset.from_list([row] * 2), [row] * 2]
     tables.append(IterableDataset.from_generator(lambda: iter([row, row])))
     for table in tables:
@@ -200,7 +200,7 @@ def test_padlabs_other_columns_of_responses_stay():
     row = {**PLAIN, "responses": BIRDS, "finished": [True, False], "response_ids": [[1], [2]], "scores": SCORES}
     assert padlab.from_ranked([row])[0] == {
         **{k: v for k, v in row.items() if k != "scores"},
-        "teacher_reward": [0.2, -0.2],
+        "teacher_reward": [1.0, -1.0],
     }
     again = padlab.from_ranked([row], scale="raw")
     assert list(padlab.from_ranked(again, scale="raw")) == list(again)
@@ -472,12 +472,12 @@ def test_permuting_responses_permutes(table, random, scale):
 
 @pytest.mark.parametrize("size", [1e-200, 1e150])
 def test_sizes_of_scores_do_not_matter(size):
-    assert rewards([[3 * size, 1 * size]]) == [[pytest.approx(0.2), pytest.approx(-0.2)]]
+    assert rewards([[3 * size, 1 * size]]) == [[pytest.approx(1), pytest.approx(-1)]]
 
 
 def test_the_default_spread_is_a_score_of_two_at_beta_10():
     (row,) = rewards([[1.0, 0.0]])
-    assert row == [pytest.approx(0.2), pytest.approx(-0.2)]
+    assert row == [pytest.approx(1), pytest.approx(-1)]
     preference = padlab.PlackettLuce([10 * value for value in row])
     assert preference.pairwise()[0, 1].item() == pytest.approx(1 / (1 + 2.718281828**-4), abs=1e-4)
 
