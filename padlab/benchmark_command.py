@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import padlab
-from padlab.run_models import load_models, model_choice, trained_student
+from padlab.run_models import load_student, model_choice, trained_student
 
 NAMES = ("alpaca_eval", "arena_hard", "mt_bench", "gsm8k")
 
@@ -56,7 +56,7 @@ def _model(options: argparse.Namespace) -> tuple[padlab.LanguageModel, str | Non
     """The model to ask, and its name in the answer file (None: its own)."""
     if options.model:
         return padlab.load_model(options.model), None
-    student = load_models(model_choice(options.run)).student
+    student = load_student(model_choice(options.run))
     if options.before:
         return student, f"{options.run.name}-before"
     return trained_student(options.run, student), options.run.name

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 TABLES = {".csv": ",", ".tsv": "\t"}
+KINDS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
@@ -19,15 +21,19 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         ValueError: no such file, another kind of file, not UTF-8, or a line that is not a JSON object (named).
     """
     path = Path(path).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no such file: {path}")
     suffix = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
-    if suffix in TABLES or suffix == ".parquet":
+    if path.is_file() and (suffix in TABLES or suffix == ".parquet"):
         return _read_table(path, suffix)
-    if suffix not in (".json", ".jsonl"):
-        kinds = ".json, .jsonl, .csv, .tsv, .parquet, or one of these with .gz"
-        raise ValueError(f"{path.name} is none of {kinds}; convert it, or pass its rows to the function itself")
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if path.is_dir() or suffix not in (".json", ".jsonl"):
+        load = f"datasets.load_dataset({str(path)!r}, split='train')"
+        raise ValueError(f"{path} is no {', '.join(KINDS)} file; pass on its rows, e.g. {load}")
+    content = path.read_bytes()
+    try:
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path.name} is no whole gzip file ({error}); fetch it again") from None
     return parse_json_rows(decode(content, path.name), path.name)
 
 

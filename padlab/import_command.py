@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 
 import padlab
@@ -33,7 +34,11 @@ def import_ranked(options: argparse.Namespace) -> None:
 
     columns = {name: getattr(options, name) for name in ("prompt", "responses", "score", "rank")}
     spread = {} if options.spread is None else {"spread": options.spread}
-    table = padlab.from_ranked(read_rows(options.file), **columns, scale=options.scale, **spread)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        table = padlab.from_ranked(read_rows(options.file), **columns, scale=options.scale, **spread)
+    for warning in caught:
+        print(f"note: {warning.message}")
     choice = {name: getattr(options, name) for name in ("preset", "student", "teacher")}
     get_preset(options.preset)
     record_stage(options.run, "models", choice)

@@ -1,8 +1,7 @@
-"""Prompts in: the bundled splits, a JSONL file, any `datasets` data set, or a list of strings."""
+"""Prompts in: the bundled splits, a file, any `datasets` data set, or a list of strings."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -11,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 from padlab.bundled import bundled
 from padlab.candidates import as_dataset, rows_of
 from padlab.conversations import PREVIOUS, prompt_columns
+from padlab.data_files import read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SPLITS = ("train", "heldout")
-OTHER_FILES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".arrow": "arrow", ".txt": "text"}
 
 
 def load_prompts(source: Any = "train", limit: int | None = None, column: str | None = None) -> Dataset:
     """A table with one prompt per row, ready for `sample_responses`.
 
     Args:
-        source: "train" or "heldout" (written for padlab, mixed over categories in file order); a .jsonl path; a
-            `datasets.Dataset`, e.g. `datasets.load_dataset("openbmb/UltraFeedback", split="train")` with
-            column="instruction"; or a list of strings.
+        source: "train" or "heldout" (written for padlab, mixed over categories in file order); a file (.jsonl, .csv,
+            ..., see `padlab.data_files`); a `datasets.Dataset`, e.g. `datasets.load_dataset("openbmb/UltraFeedback",
+            split="train")` with column="instruction"; or a list of strings.
         limit: take the first so many prompts.
         column: where the prompt is, if not in `prompt` or `messages`.
 
@@ -45,7 +44,9 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
         raise ValueError(f"limit must be at least 1, got {limit}")
     if isinstance(source, str | Path):
         path = bundled(f"prompts/{source}.jsonl") if str(source) in SPLITS else Path(source).expanduser()
-        rows, where = read_jsonl(path), path.name
+        if not path.exists():
+            raise ValueError(f"no such file: {path}; bundled prompts are {' and '.join(map(repr, SPLITS))}")
+        rows, where = read_rows(path), path.name
     else:
         rows, where = rows_of(source), type(source).__name__
     prompts = [_one_prompt(entry, column, f"{where}, row {row}") for row, entry in enumerate(islice(rows, limit))]
@@ -53,35 +54,6 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
         raise ValueError(f"{where} holds no prompts")
     _check_ids(prompts, where)
     return as_dataset(prompts)
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file; ValueError names the broken line."""
-    if not path.exists():
-        raise ValueError(f"no such file: {path}; bundled prompts are 'train' and 'heldout'")
-    if path.is_dir() or path.suffix in OTHER_FILES or path.name.endswith((".gz", ".zip", ".bz2", ".xz")):
-        kind = OTHER_FILES.get(path.suffix) or OTHER_FILES.get(Path(path.stem).suffix, "json")
-        source = f"{str(path)!r}" if path.is_dir() else f"{kind!r}, data_files={str(path)!r}"
-        what = "a folder" if path.is_dir() else f"not a JSONL file ({path.suffix})"
-        raise ValueError(f"{path} is {what}; pass on datasets.load_dataset({source}, split='train')")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not UTF-8 ({error.reason} at byte {error.start}); re-save it") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path.name}, line {number}"
-        try:
-            rows.append(json.loads(line))
-        except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, or too deeply nested
-            broken = isinstance(error, json.JSONDecodeError)
-            reason = f"{error.msg} at column {error.colno}" if broken else str(error)
-            raise ValueError(f"{where} is not valid JSON ({reason}); mend or delete that line") from None
-        if not isinstance(rows[-1], dict):
-            raise ValueError(f'{where} is a {type(rows[-1]).__name__}, expected an object such as {{"prompt": "..."}}')
-    return rows
 
 
 def _one_prompt(entry: Any, column: str | None, where: str) -> dict[str, Any]:

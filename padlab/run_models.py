@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import padlab
+from padlab.lm.presets import get_preset
 from padlab.runs import read_manifest
 
 
@@ -30,6 +32,16 @@ def load_models(choice: dict[str, str | None]) -> padlab.Pair:
     if len(named) == 2:
         return padlab.Pair(**named)
     return padlab.load_pair(choice["preset"])._replace(**named)
+
+
+def load_student(choice: dict[str, str | None]) -> padlab.LanguageModel:
+    """The student alone: named, or the preset's, without its teacher where the two are separate models."""
+    preset = get_preset(choice["preset"])
+    if choice["student"]:
+        return padlab.load_model(choice["student"])
+    if preset.world or preset.keep_blocks or preset.name == "tiny":
+        return padlab.load_pair(preset.name).student
+    return replace(padlab.load_model(preset.student), training=preset.training())
 
 
 def trained_student(run: Path, student: padlab.LanguageModel) -> padlab.LanguageModel:

@@ -2,7 +2,6 @@
 
 import copy
 import gzip
-import json
 
 import pandas as pd
 import pytest
@@ -10,6 +9,7 @@ import torch
 from datasets import Dataset
 
 import padlab
+from padlab.data_files import read_rows
 from padlab.lm.chat import encode_chat
 from padlab.lm.encoding import candidate_ids
 from padlab.lm.models import LanguageModel
@@ -63,24 +63,47 @@ def test_a_named_column_is_checked_row_by_row(score, reason):
         padlab.to_trl(rows, by="score")
 
 
-@pytest.mark.parametrize("name", ["p.parquet", "p.csv", "p.jsonl.gz", "p.json", "folder"])
-def test_other_files_are_refused_with_the_line_to_write(tmp_path, name):
+@pytest.mark.parametrize("name", ["p.parquet", "p.csv", "p.csv.gz", "p.tsv", "p.jsonl", "p.jsonl.gz", "p.json"])
+def test_every_kind_of_file_gives_the_same_rows(tmp_path, name):
+    texts = ["a, 'b'\n\"c\"", "007", "NA", "ü😀"]
+    frame, path = pd.DataFrame({"prompt": texts, "note": ["x", None, "y", None]}), tmp_path / name
+    lines = frame.to_json(orient="records", lines=True, force_ascii=False).encode()
+    if name == "p.parquet":
+        frame.to_parquet(path)
+    elif name.startswith("p.csv"):
+        frame.to_csv(path, index=False)
+    elif name == "p.tsv":
+        frame.to_csv(path, index=False, sep="\t")
+    elif name == "p.json":
+        frame.to_json(path, orient="records", force_ascii=False, indent=1)
+    else:
+        path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else b"\xef\xbb\xbf" + lines)
+    assert read_rows(path) == [{"prompt": t, "note": n} for t, n in zip(texts, ["x", None, "y", None], strict=True)]
+    assert padlab.load_prompts(path)["prompt"][:] == texts
+
+
+def test_parquet_keeps_lists_and_numbers(tmp_path):
+    row = {"prompt": "p", "answers": [{"answer": "a", "rank": 1.0}, {"answer": "b", "rank": 2.0}], "turns": 1}
+    pd.DataFrame([row]).to_parquet(tmp_path / "p.parquet")
+    assert read_rows(tmp_path / "p.parquet") == [row]
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.zip", "folder", "p.csv", "p.parquet", "p.jsonl.gz", "p.json", "p.jsonl"])
+def test_files_that_cannot_be_read_are_refused_by_name(tmp_path, name):
     path = tmp_path / name
-    frame = pd.DataFrame({"prompt": ["a", "b"]})
     if name == "folder":
         path.mkdir()
-    elif name == "p.parquet":
-        frame.to_parquet(path)
-    elif name == "p.csv":
-        frame.to_csv(path)
-    elif name == "p.json":
-        path.write_text(json.dumps([{"prompt": "a"}], indent=1))
     else:
-        path.write_bytes(gzip.compress(b'{"prompt": "a"}\n'))
-    with pytest.raises(ValueError, match=r"load_dataset\(.*split='train'"):
-        padlab.load_prompts(path)
+        path.write_bytes(b'["x", 3' if name == "p.json" else b"\xff\xfe\x00 PK")
+    remedy = r"load_dataset\(.*split='train'" if name in ("p.txt", "p.zip", "folder") else "re-save|fetch it|mend"
+    with pytest.raises(ValueError, match=remedy) as refused:
+        read_rows(path)
+    assert name in str(refused.value)
+
+
+def test_a_pandas_frame_is_refused_with_the_line_to_write():
     with pytest.raises(ValueError, match=r"Dataset\.from_pandas"):
-        padlab.load_prompts(frame)
+        padlab.load_prompts(pd.DataFrame({"prompt": ["a"]}))
 
 
 def test_what_was_said_before_the_question_is_kept():

@@ -6,7 +6,8 @@ import pytest
 from datasets import Dataset, DatasetDict, IterableDataset
 
 from padlab.bundled import bundled
-from padlab.prompts import load_prompts, read_jsonl
+from padlab.data_files import read_rows
+from padlab.prompts import load_prompts
 
 TEXTS = [
     "Why is the sky blue?",
@@ -74,7 +75,7 @@ def test_broken_files_are_named_by_line_or_row(tmp_path, lines, message):
 def test_a_file_in_another_encoding_or_not_there(tmp_path):
     path = write(tmp_path / "latin.jsonl", '{"prompt": "a"}', '{"prompt": "caf\u00e9"}', encoding="latin-1")
     with pytest.raises(ValueError, match=r"latin.jsonl is not UTF-8.*re-save"):
-        read_jsonl(path)
+        read_rows(path)
     with pytest.raises(ValueError, match=r"no such file: nowhere\.jsonl; bundled prompts are 'train' and 'heldout'"):
         load_prompts("nowhere.jsonl")
 

@@ -475,11 +475,11 @@ def test_sizes_of_scores_do_not_matter(size):
     assert rewards([[3 * size, 1 * size]]) == [[pytest.approx(1), pytest.approx(-1)]]
 
 
-def test_the_default_spread_is_a_score_of_two_at_beta_10():
-    (row,) = rewards([[1.0, 0.0]])
-    assert row == [pytest.approx(1), pytest.approx(-1)]
-    preference = padlab.PlackettLuce([10 * value for value in row])
-    assert preference.pairwise()[0, 1].item() == pytest.approx(1 / (1 + 2.718281828**-4), abs=1e-4)
+def test_rewards_have_the_spread_within_prompts():
+    """Pooled over the table: prompts with larger gaps keep larger gaps."""
+    wide, narrow = rewards([[4.0, 0.0], [1.0, 0.0]], spread=0.5)
+    assert ((2 * wide[0] ** 2 + 2 * narrow[0] ** 2) / 4) ** 0.5 == pytest.approx(0.5)
+    assert wide[0] == pytest.approx(4 * narrow[0])
 
 
 # --- from TRL's formats and back

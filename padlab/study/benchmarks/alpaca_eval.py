@@ -8,7 +8,6 @@ draws.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,8 +124,3 @@ def _length_controlled(rows: Sequence[Row], model: str) -> Result:
 
 def _unknown(model: str, measure: str, note: str) -> Result:
     return Result(NAME, model, measure, Interval(math.nan, math.nan, math.nan, 0), note)
-
-
-def read_answers(path: str | Path) -> dict[str, str]:
-    """Instruction -> output of a `model_outputs.json`."""
-    return {row["instruction"]: row["output"] for row in json.loads(Path(path).read_text(encoding="utf-8"))}
