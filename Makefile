@@ -7,7 +7,7 @@ export OMP_NUM_THREADS := $(THREADS)
 export TOKENIZERS_PARALLELISM := false
 FAST_TESTS := tests/test_structure.py tests/rankings tests/lm/test_chat.py tests/test_candidates.py
 
-.PHONY: demo test slow lab check bench clean
+.PHONY: demo test slow lab check bench notebooks clean
 
 demo: $(VENV)/.ready  ## run the quickstart notebook; prints where the executed notebook and its page are
 	$(PY) -m padlab demo
@@ -19,15 +19,18 @@ slow: $(VENV)/.ready  ## the slow tests, by hand
 	$(PY) -m pytest -m slow --timeout 3600
 
 lab: $(VENV)/.ready  ## JupyterLab on the notebooks
-	$(PY) -m padlab lab
+	$(PY) -m padlab lab notebooks
 
 check: $(VENV)/.ready  ## style, structure, rankings, losses, chat, table: at most 90 seconds
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(THREADS) $(FAST_TESTS)
 
+notebooks: $(VENV)/.ready  ## execute all notebooks anew, in place; prints the time of each
+	$(PY) bench/notebooks.py
+
 bench: $(VENV)/.ready  ## what docs/results.md quotes, and its table of speeds; takes hours
-	for script in bench/[a-z]*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+	for script in $(filter-out bench/notebooks.py,$(wildcard bench/[a-z]*.py)); do echo "== $$script"; $(PY) $$script || exit 1; done
 	$(PY) bench/_speed_table.py
 
 clean:  ## remove the environment and what demo left

@@ -10,7 +10,7 @@
     padlab inspect  --prompt TEXT --responses FILE      what do both models prefer? a page, and JSON
     padlab prepare-judge FOLDER                         an adapter that answers selection questions
     padlab demo                                         all of it in the quickstart notebook
-    padlab lab                                          JupyterLab on the notebooks
+    padlab lab      [FOLDER]                            the notebooks copied there, and JupyterLab
 
 Every stage can be interrupted and started again with the same words; what was finished is not done twice.
 """
@@ -20,14 +20,14 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from statistics import fmean
 
 import padlab
 from padlab import benchmark_command, import_command, inspect_command
-from padlab.demo import notebook_folder, run_demo
+from padlab.demo import run_demo
+from padlab.lab import open_lab
 from padlab.lm.presets import get_preset
 from padlab.run_models import add_model_options, load_models, model_choice, trained_student
 from padlab.runs import load_table, read_manifest, record_stage, save_table, write_json
@@ -97,11 +97,13 @@ def parser() -> argparse.ArgumentParser:
     benchmark_command.add_parser(commands)
     inspect_command.add_parser(commands)
     demo = commands.add_parser("demo", help="run a notebook, leave an HTML page")
-    demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 01_toy_world.ipynb")
+    demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 06_toy_world.ipynb")
     demo.add_argument("--out", default="demo-out")
     demo.add_argument("--preset", help="other models than the notebook's (quickstart)")
     demo.set_defaults(run_command=_demo)
-    commands.add_parser("lab", help="JupyterLab on the notebooks").set_defaults(run_command=_lab)
+    lab = commands.add_parser("lab", help="the notebooks in a folder of yours, and JupyterLab on it")
+    lab.add_argument("folder", nargs="?", default="padlab-notebooks", help="changed notebooks in it are kept")
+    lab.set_defaults(run_command=_lab)
     return top
 
 
@@ -247,8 +249,7 @@ def _demo(options) -> None:
 
 
 def _lab(options) -> int:
-    command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={notebook_folder()}"]
-    return subprocess.run(command, check=False).returncode
+    return open_lab(options.folder)
 
 
 def _sampling(run: Path) -> dict:

@@ -24,6 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 RANKED = {"ranked", "ranked_fields", "ranked_shapes", "trl_formats"}
 BASE = {"bundled", "candidates", "conversations", "progress", "prompts", "runs", "data_files"} | RANKED
+COMMANDS = {"inspect_command", "benchmark_command", "import_command"}
 MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import beside itself
     "bundled": set(),
     "data_files": set(),
@@ -47,20 +48,13 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "run_models": BASE | {"lm"},
     "show": BASE | {"run_models", "rankings", "lm", "phases", "study"},
     "demo": BASE,
+    "lab": {"demo", "runs"},
     "inspect_command": {"show"},
     "benchmark_command": {"run_models", "study"},
     "import_command": BASE | {"lm", "run_models"},
-    "cli": BASE
-    | {
-        "lm",
-        "demo",
-        "run_models",
-        "inspect_command",
-        "benchmark_command",
-        "import_command",
-    },  # the rest through the public names
+    "cli": BASE | {"lm", "demo", "lab", "run_models"} | COMMANDS,  # the rest through the public names
 }
-CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 10300, 50, 7, 300  # 310 are the reading world's texts
+CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 10700, 50, 7, 300  # 310 are the reading world's texts
 
 
 def imported(path: Path) -> set[str]:
