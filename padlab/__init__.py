@@ -29,6 +29,7 @@ The public names, in the order of the method:
     to_trl, from_trl                      ... to and from TRL's preference formats
     inspect, Inspection                   edit an answer and see both preferences move: a widget; without a screen
     inspect_static, inspect_table         the same view without a kernel; a whole table: where do both disagree?
+    checks                                checks of the course's exercises: checks.jsd(my_function)
     free_memory                           release memory
 
 Names are loaded on first use: `import padlab` takes milliseconds, imports no torch and touches no network.
@@ -74,10 +75,12 @@ _MODULES = {
     "padlab.show.inspect_table": ("inspect_table",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted([*_MODULE_OF, "__version__"])
+__all__ = sorted([*_MODULE_OF, "checks", "__version__"])
 
 
 def __getattr__(name: str):
+    if name == "checks":
+        return _import_module("padlab.checks")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'padlab' has no attribute {name!r}; see help(padlab) for the public names")
     value = getattr(_import_module(_MODULE_OF[name]), name)

@@ -90,13 +90,23 @@ def as_dataset(table: Any) -> Dataset:
     rows = [{name: entry.get(name) for name in names} for entry in rows]  # from_list knows the first row's names only
     try:
         return Dataset.from_list(rows)
-    except ARROW_ERRORS as error:  # find the row that is to blame
-        for row in range(len(rows)):
-            try:
-                Dataset.from_list(rows[: row + 1])
-            except ARROW_ERRORS:
-                raise ValueError(f"row {row} does not fit into the table: {error}; mend or drop that row") from None
-        raise
+    except ARROW_ERRORS as error:  # find the row that is to blame: the first whose prefix does not fit
+        fits, fails = 0, len(rows)
+        while fails - fits > 1:
+            middle = (fits + fails) // 2
+            fits, fails = (middle, fails) if _fits(rows[:middle]) else (fits, middle)
+        raise ValueError(f"row {fails - 1} does not fit into the table: {error}; mend or drop that row") from None
+
+
+def _fits(rows: list[dict[str, Any]]) -> bool:
+    """Whether rows make a table."""
+    from datasets import Dataset
+
+    try:
+        Dataset.from_list(rows)
+    except ARROW_ERRORS:
+        return False
+    return True
 
 
 def rows_of(source: Any) -> Iterable[Any]:

@@ -133,9 +133,16 @@ def _sample(options) -> None:
 def _score(options) -> None:
     path = options.run / "candidates.jsonl"
     table, choice = load_table(path), model_choice(options.run)
-    _, teacher = load_models(choice)
-    table = padlab.add_rewards(table, teacher, "teacher_reward", folder=options.run)
     selection = options.selection or ("pairwise" if get_preset(choice["preset"]).alpha > 0 else "none")
+    imported = "import" in read_manifest(options.run)["stages"]
+    if imported and selection == "none":
+        raise ValueError(
+            f"the rewards of {options.run} were imported, there is nothing to score; --selection pairwise also asks "
+            "the teacher which response is better"
+        )
+    _, teacher = load_models(choice)
+    if not imported:
+        table = padlab.add_rewards(table, teacher, "teacher_reward", folder=options.run)
     if selection != "none":
         table = padlab.add_selection_probs(table, teacher, selection, folder=options.run)
         mass, bias = (fmean(table[column]) for column in ("option_mass", "position_bias"))
@@ -211,6 +218,10 @@ def _evaluate(options) -> None:
     agreement = [padlab.rank_agreement(model, teacher, table, quality=quality, **target) for model in models.values()]
     save_table(agreement[0].table, run / "heldout.jsonl")
     print("target: alpha {alpha:g}, beta {beta:g}".format(**target))
+    if "import" in stages:
+        print(
+            "the responses below are compared with the preset's teacher, not with those who made the imported ranking"
+        )
     result = _print_comparison(f"the same held-out responses ({len(prompts)} prompts)", *agreement)
     result |= _print_comparison(f"fresh samples ({len(prompts)} prompts)", *samples)
     write_json(run / "evaluation.json", result)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import zlib
 from pathlib import Path
@@ -23,18 +25,20 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path).expanduser()
     if not path.exists():
         raise ValueError(f"no such file: {path}")
-    suffix = path.suffixes[-2] if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
-    if path.is_file() and (suffix in TABLES or suffix == ".parquet"):
-        return _read_table(path, suffix)
-    if path.is_dir() or suffix not in (".json", ".jsonl"):
+    suffixes = path.name.lower().split(".")[1:]
+    suffix = "." + (suffixes[-2] if suffixes[-1:] == ["gz"] and len(suffixes) > 1 else suffixes[-1] if suffixes else "")
+    if path.is_file() and suffix == ".parquet":
+        return _read_parquet(path)
+    if path.is_dir() or suffix not in KINDS:
         load = f"datasets.load_dataset({str(path)!r}, split='train')"
         raise ValueError(f"{path} is no {', '.join(KINDS)} file; pass on its rows, e.g. {load}")
     content = path.read_bytes()
     try:
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        content = gzip.decompress(content) if suffixes[-1] == "gz" else content
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path.name} is no whole gzip file ({error}); fetch it again") from None
-    return parse_json_rows(decode(content, path.name), path.name)
+    text = decode(content, path.name)
+    return _parse_table(text, TABLES[suffix], path.name) if suffix in TABLES else parse_json_rows(text, path.name)
 
 
 def decode(content: bytes, name: str) -> str:
@@ -42,7 +46,7 @@ def decode(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8 ({error.reason} at byte {error.start}); re-save it") from None
+        raise ValueError(f"{name} is not UTF-8 ({error.reason} at byte {error.start}); re-save it as UTF-8") from None
 
 
 def parse_json_rows(text: str, name: str) -> list[dict[str, Any]]:
@@ -78,24 +82,32 @@ def _loaded(text: str, where: str) -> Any:
         raise ValueError(f"{where} is not valid JSON ({reason}); mend or delete that line") from None
 
 
-def _read_table(path: Path, suffix: str) -> list[dict[str, Any]]:
-    import pandas
+def _parse_table(text: str, separator: str, name: str) -> list[dict[str, Any]]:
+    """Rows of a table with a header; every row must have as many cells."""
+    csv.field_size_limit(2**31 - 1)  # a cell may hold a long answer
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        header = next(reader, [])
+        rows = []
+        for cells in reader:
+            if len(cells) not in (0, len(header)):
+                kind = "commas" if separator == "," else "tabs"
+                raise ValueError(
+                    f"{name}, line {reader.line_num}: {len(cells)} cells, the header has {len(header)}; put quotes "
+                    f"around texts with {kind}, or mend the line"
+                )
+            rows += [dict(zip(header, (cell or None for cell in cells), strict=True))] if cells else []
+    except csv.Error as error:
+        raise ValueError(f"{name}, line {reader.line_num}: {error}; mend that line") from None
+    if len(set(header)) < len(header):
+        raise ValueError(f"{name}: a column name stands twice in {', '.join(header)}; rename one of them")
+    return rows
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet
 
     try:
-        if suffix == ".parquet":
-            frame = pandas.read_parquet(path)
-        else:
-            frame = pandas.read_csv(path, sep=TABLES[suffix], dtype=str, keep_default_na=False, na_values=[""])
+        return pyarrow.parquet.read_table(path).to_pylist()
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path.name} cannot be read as {suffix[1:]} ({error}); re-save it") from None
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's scalars and arrays as Python's."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+        raise ValueError(f"{path.name} cannot be read as Parquet ({error}); re-save it") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 import padlab
 from padlab.lm.presets import get_preset
 from padlab.run_models import add_model_options
-from padlab.runs import record_stage, save_table
+from padlab.runs import load_table, record_stage, save_table
 
 
 def add_parser(commands) -> None:
@@ -25,6 +25,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--rank", metavar="COLUMN", help="column of the ranks, 1 = best (instead of --score)")
     parser.add_argument("--scale", choices=("standardised", "rank", "raw"), default="standardised")
     parser.add_argument("--spread", type=float, help="nats/token, see padlab.from_ranked (default: 1)")
+    parser.add_argument("--skip-faulty", action="store_true", help="leave out rows that cannot be read, and say which")
     parser.set_defaults(run_command=import_ranked)
 
 
@@ -36,14 +37,25 @@ def import_ranked(options: argparse.Namespace) -> None:
     spread = {} if options.spread is None else {"spread": options.spread}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        table = padlab.from_ranked(read_rows(options.file), **columns, scale=options.scale, **spread)
+        settings = {**columns, "scale": options.scale, "skip_faulty": options.skip_faulty, **spread}
+        table = padlab.from_ranked(read_rows(options.file), **settings)
     for warning in caught:
         print(f"note: {warning.message}")
     choice = {name: getattr(options, name) for name in ("preset", "student", "teacher")}
     get_preset(options.preset)
-    record_stage(options.run, "models", choice)
     path = options.run / "candidates.jsonl"
+    if path.exists() and load_table(path)[:] != table[:]:
+        raise ValueError(f"{path} holds other responses already; use another folder, or delete that file first")
+    record_stage(options.run, "models", choice)
+    record_stage(options.run, "import", {"file": options.file.name, **columns, "scale": options.scale, **spread})
     save_table(table, path)
+    _print_table(table, path)
+    student = options.student or f"the student of the preset {options.preset}"
+    print(f"`padlab distill {options.run}` trains {student}")
+
+
+def _print_table(table, path: Path) -> None:
+    """Counts, and the first prompt with its responses, best first."""
     counts = [len(responses) for responses in table["responses"]]
     ties = sum(len(set(row)) < len(row) for row in table["teacher_reward"])
     print(f"{len(table)} prompts with {min(counts)} to {max(counts)} responses, {ties} with ties -> {path}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from padlab.candidates import as_dataset, check_candidates
+from padlab.candidates import PER_RESPONSE, as_dataset, check_candidates
 from padlab.conversations import PREVIOUS, conversation
 from padlab.ranked_fields import Row, check_columns, read_rows
 from padlab.ranked_shapes import RESPONSE_SHAPES, SHAPES, By, Ranked, Reader, read_lists, read_single, recognised
@@ -29,6 +29,7 @@ def from_ranked(
     rank: str | None = None,
     scale: str = "standardised",
     spread: float = 1.0,
+    skip_faulty: bool = False,
 ) -> Dataset:
     """Candidates with `teacher_reward` from responses that have scores, ranks or a preference.
 
@@ -49,12 +50,14 @@ def from_ranked(
         spread: nats/token, > 0; without effect for "raw". beta * spread is what the distribution over rankings sees.
             Too little is worse than too much: it asks for responses that are all alike. In the reading world (beta 2)
             0.2 makes right answers rarer than before training, 1 to 4 make them more frequent (docs/results.md).
+        skip_faulty: leave out rows that cannot be read, with a warning that counts and names them.
 
     Returns:
         Dataset with prompt, previous_messages where there are any, responses, finished (true: the end-of-turn token
         counts; a column of that name in the data stays), teacher_reward and the row's other columns. Equal scores give
-        equal rewards. Chosen counts 1 and rejected 0 where there are no scores. Fields of single responses that are not
-        used and prompts with a single response are left out with a warning.
+        equal rewards, and so do equal texts of a prompt (they share their mean score). Chosen counts 1 and rejected 0
+        where there are no scores. With one response per row, equal texts become one response, and fields that differ
+        between a prompt's responses and prompts with a single response are left out; warnings say so.
 
     Raises:
         ValueError: an unknown shape, a row that cannot be read (row, column and remedy named), or no prompt with
@@ -68,12 +71,12 @@ def from_ranked(
     if not len(table):
         raise ValueError("the table has no rows; give at least one prompt with two responses")
     reader, single = _reader(table, prompt, responses, by)
-    rows = read_rows(table, lambda entry, where: _read(entry, where, reader, by))
+    rows = read_rows(table, lambda entry, where: _read(entry, where, reader, by), skip_faulty)
     rows, unused = _grouped(rows) if single else (rows, [])
     unused = dict.fromkeys([name for ranked, _ in rows for name in ranked.unused] + unused)
     if unused:
         warnings.warn(f"fields of single responses are left out: {', '.join(unused)}", stacklevel=2)
-    rewards = _rewards([ranked.scores for ranked, _ in rows], scale, spread)
+    rewards = _rewards(_shared_by_equal_texts([ranked for ranked, _ in rows]), scale, spread)
     return check_candidates(
         [
             {
@@ -137,23 +140,43 @@ def _grouped(rows: Iterable[tuple[Ranked, Row]]) -> tuple[list[tuple[Ranked, Row
     for row, (ranked, rest) in enumerate(rows):
         key = tuple((m["role"], m["content"]) for m in conversation(ranked.asked))
         groups.setdefault(key, []).append((row, ranked, rest))
-    alone = [members[0][0] for members in groups.values() if len(members) == 1]
-    whole = [members for members in groups.values() if len(members) > 1]
+    texts = {key: {ranked.responses[0] for _, ranked, _ in members} for key, members in groups.items()}
+    alone = [members[0][0] for key, members in groups.items() if len(texts[key]) == 1]
+    whole = [members for key, members in groups.items() if len(texts[key]) > 1]
     if not whole:
         raise ValueError("no prompt has two responses; rows of one prompt must have equal prompts")
     if alone:
         warnings.warn(f"{len(alone)} prompts with one response are left out, first row {alone[0]}", stacklevel=3)
     differ = [n for n in whole[0][0][2] if any(rest[n] != m[0][2][n] for m in whole for _, _, rest in m)]
+    differ = list(dict.fromkeys([*differ, *(n for n in whole[0][0][2] if n in PER_RESPONSE)]))
     return [_joined(members, differ) for members in whole], differ
 
 
 def _joined(members: list[tuple[int, Ranked, Row]], differ: list[str]) -> tuple[Ranked, Row]:
-    """One prompt's rows as one."""
+    """One prompt's rows as one; of equal texts (several raters) the mean score."""
     _, first, rest = members[0]
-    texts = [ranked.responses[0] for _, ranked, _ in members]
-    scores = [ranked.scores[0] for _, ranked, _ in members]
+    scores: dict[str, list[float]] = {}
+    for _, ranked, _ in members:
+        scores.setdefault(ranked.responses[0], []).append(ranked.scores[0])
     unused = tuple(name for _, ranked, _ in members for name in ranked.unused)
-    return Ranked(first.asked, texts, scores, unused), {n: v for n, v in rest.items() if n not in differ}
+    joined = Ranked(first.asked, list(scores), [_mean(values) for values in scores.values()], unused)
+    return joined, {name: value for name, value in rest.items() if name not in differ}
+
+
+def _shared_by_equal_texts(rows: list[Ranked]) -> list[list[float]]:
+    """Each prompt's scores; equal texts share their mean score, with a warning where these differed."""
+    shared, changed = [], 0
+    for ranked in rows:
+        of_text: dict[str, list[float]] = {}
+        for text, score in zip(ranked.responses, ranked.scores, strict=True):
+            of_text.setdefault(text, []).append(score)
+        changed += any(len(set(scores)) > 1 for scores in of_text.values())
+        shared.append([_mean(of_text[text]) for text in ranked.responses])
+    if changed:
+        warnings.warn(
+            f"{changed} prompts hold equal responses with different scores: they share the mean", stacklevel=3
+        )
+    return shared
 
 
 def _rewards(scores: list[list[float]], scale: str, spread: float) -> list[list[float]]:
@@ -166,16 +189,21 @@ def _rewards(scores: list[list[float]], scale: str, spread: float) -> list[list[
         return scores
     if scale == "rank":
         return [[spread * ((len(row) + 1) / 2 - _mean_rank(value, row)) for value in row] for row in scores]
-    centred = [_centred(row) for row in scores]
-    largest = max(abs(value) for row in centred for value in row)  # so that no square is too small or large
-    unit = [[value / largest for value in row] for row in centred]
+    centred = [[value - _mean(row) for value in row] for row in _within_one(scores)]
+    unit = _within_one(centred)
     deviation = math.sqrt(fmean(value * value for row in unit for value in row))
     return [[spread * value / deviation for value in row] for row in unit]
 
 
-def _centred(row: list[float]) -> list[float]:
-    mean = fmean(row)
-    return [value - mean for value in row]
+def _within_one(rows: list[list[float]]) -> list[list[float]]:
+    """The numbers divided by the largest one, so that no sum or square is too large or too small."""
+    largest = max(abs(value) for row in rows for value in row)
+    return [[value / largest for value in row] for row in rows]
+
+
+def _mean(values: list[float]) -> float:
+    """The mean; exactly the value itself where all are equal."""
+    return values[0] if len(set(values)) == 1 else fmean(values)
 
 
 def _mean_rank(value: float, row: list[float]) -> float:

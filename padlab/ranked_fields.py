@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,11 +19,12 @@ from padlab.conversations import (
 )
 
 Row = dict[str, Any]
+TRUTH = {"true": 1, "false": 0}
 HELPSTEER_TURN = r"\n?<extra_id_1>(User|Assistant)\n"
 
 
-def read_rows(table: Iterable[Row], read: Callable[[Row, str], Any]) -> list[Any]:
-    """`read(row, its name)` of every row; ValueError with the first fault and the numbers of other faulty rows."""
+def read_rows(table: Iterable[Row], read: Callable[[Row, str], Any], skip_faulty: bool = False) -> list[Any]:
+    """`read(row, its name)` of every row; faulty rows are an error, or left out with a warning, that names them."""
     done, faults = [], {}
     for row, entry in enumerate(table):
         try:
@@ -32,10 +34,14 @@ def read_rows(table: Iterable[Row], read: Callable[[Row, str], Any]) -> list[Any
     if not faults:
         return done
     first, *others = faults
-    if len(set(faults.values())) == 1:  # a fault of the table
-        others = []
+    if len(set(faults.values())) == 1 and not done:  # a fault of the table
+        raise ValueError(faults[first])
     listed = ", ".join(map(str, others[:10])) + (", ..." if len(others) > 10 else "")
-    raise ValueError(faults[first] + (f" ({len(others)} more cannot be read: rows {listed})" if others else ""))
+    message = faults[first] + (f" ({len(others)} more cannot be read: rows {listed})" if others else "")
+    if not skip_faulty:
+        raise ValueError(f"{message}; skip_faulty=True (--skip-faulty) leaves such rows out" if others else message)
+    warnings.warn(f"{len(faults)} rows are left out: {message}", stacklevel=3)
+    return done
 
 
 def take_question(entry: Row, column: str, where: str) -> Row:
@@ -82,9 +88,9 @@ def answer(value: Any, asked: Row, where: str) -> str:
 
 
 def number(value: Any, name: str, where: str) -> float:
-    """A finite number, also as text ("4.5", from a CSV file); true counts as 1."""
+    """A finite number, also as text ("4.5", "True", from a CSV file); true counts as 1."""
     with suppress(TypeError, ValueError, OverflowError):
-        found = float(value)
+        found = float(TRUTH.get(value.lower(), value) if isinstance(value, str) else value)
         if math.isfinite(found):
             return found
     raise ValueError(f"{where}: {name} is {value!r}, expected a number; give it one or drop the response")

@@ -157,7 +157,8 @@ def record_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
             old, new = before.get(key, "(not there)"), now.get(key, "(not there)")
             if old != new:
                 lines.append(f"  {key}: {old!r} in the folder, {new!r} now")
-        lines.append(f"Use the same settings, another folder, or delete {folder / stage} to start that stage again.")
+        begun_here = f", another folder, or delete {folder / stage} to start that stage again."
+        lines.append("Use the same settings" + (begun_here if (folder / stage).exists() else " or another folder."))
         raise ValueError("\n".join(lines))
     manifest["stages"][stage] = now
     write_json(folder / "manifest.json", manifest)

@@ -37,8 +37,8 @@ def to_trl(
 
     Returns:
         Dataset with prompt, chosen, rejected, chosen_score, rejected_score and margin, their difference, which TRL's
-        RewardTrainer reads; or prompt, completion, label. Responses with equal numbers make no pair; a prompt whose
-        responses all have the same number is left out.
+        RewardTrainer reads; or prompt, completion, label. Responses with equal numbers or equal texts make no pair; a
+        prompt whose responses all have the same number is left out.
 
     Raises:
         ValueError: `by` is missing or holds no numbers, an unknown choice, or previous messages and plain text.
@@ -115,7 +115,7 @@ def _paired(answers: list[Any], values: list[float], pairs: str) -> list[Row]:
             "margin": values[better] - values[worse],
         }
         for better, worse in found
-        if values[better] > values[worse]
+        if values[better] > values[worse] and answers[better] != answers[worse]
     ]
 
 

@@ -12,16 +12,15 @@ import pytest
 from padlab.demo import notebook_folder, run_demo
 
 NOTEBOOKS = sorted(notebook_folder().glob("*.ipynb"))
+COURSE = [path for path in NOTEBOOKS if "01" <= path.name[:2] <= "04"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_runs(path, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    text = path.read_text(encoding="utf-8")
-    (folder / path.name).write_text(
-        text.replace("SEEDS = 4 ", "SEEDS = 2 ").replace("= 128, 64", "= 8, 6"), encoding="utf-8"
-    )
+    text = path.read_text(encoding="utf-8").replace("SEEDS = 4 ", "SEEDS = 2 ").replace("= 128, 64", "= 8, 6")
+    (folder / path.name).write_text(re.sub(r"\bPROMPTS = \d+", "PROMPTS = 4", text), encoding="utf-8")
     monkeypatch.setattr("padlab.demo.notebook_folder", lambda: folder)
     page = run_demo(tmp_path / "out with space", preset="tiny" if "PRESET = " in text else None, name=path.name)
     said = capsys.readouterr()
@@ -63,6 +62,29 @@ def test_the_quickstart_stays_short():
     code = [cell.source.count("\n") + 1 for cell in notebook.cells if cell.cell_type == "code"]
     assert len(code) <= 16
     assert max(code) <= 16
+
+
+@pytest.mark.parametrize("path", COURSE, ids=lambda p: p.name)
+def test_the_course_keeps_its_form(path):
+    """Short cells, text and code in turn, three exercises with stubs, folded solutions and answers."""
+    cells = nbformat.read(path, as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    text = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    assert max(cell.source.count("\n") + 1 for cell in code) <= 15
+    assert 0.6 <= len(text) / len(code) <= 1.7
+    assert not [cell.source for cell in code if re.search(r"^ *def _", cell.source, re.M)], "helpers belong in padlab"
+    checked = [cell for cell in code if "padlab.checks." in cell.source or "checks." in cell.source]
+    assert len(checked) == 3
+    for cell in checked:
+        shown = "".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in cell.outputs)
+        assert "not attempted" in shown
+    assert sum(t.count("<details") for t in text) >= 6, "three solutions, three answers"
+    pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 2
+
+
+def test_the_course_is_whole():
+    assert [path.name[:2] for path in COURSE] == ["01", "02", "03", "04"]
 
 
 def test_a_failing_cell_leaves_what_was_done(tmp_path, monkeypatch):

@@ -65,6 +65,8 @@ def lipo_loss(
     >>> lipo_loss([[-9.0, -9.0]], [[-9.0, -9.0]], [[1.0, 0.0]])  # (1/ln 2 - 1/ln 3) * ln 2: s is 0 for both
     tensor(0.3691)
     """
+    if not 0 < beta < float("inf"):
+        raise ValueError(f"beta must be a positive number, got {beta}")
     policy, reference, labels, exists = _checked(mask, policy=policy, reference=reference, labels=labels)
     if ((labels < 0) | (labels > 1)).any():
         found = f"{labels.min().item():g} to {labels.max().item():g}"
@@ -104,6 +106,8 @@ def pro_loss(
     >>> pro_loss([[-1.0, -1.0]], [[1.0, 0.0]], [[4, 4]], sft=0.0)  # ln 2: the student has no preference
     tensor(0.6931)
     """
+    if not 0 <= sft < float("inf"):
+        raise ValueError(f"sft must be 0 or a positive number, got {sft}")
     *grids, exists = _checked(mask, rewards=rewards, teacher_rewards=teacher_rewards, lengths=lengths)
     order = _order(grids[1], exists)
     rewards, teacher, lengths, exists = (grid.gather(-1, order) for grid in (*grids, exists))

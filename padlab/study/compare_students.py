@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padlab import LanguageModel, add_rewards, add_selection_probs
+from padlab import LanguageModel, add_rewards, add_selection_probs, check_candidates, load_prompts
+from padlab.conversations import PREVIOUS, conversation
 from padlab.rankings.metrics import METRICS
 from padlab.rankings.uncertainty import Interval, mean_interval
 from padlab.runs import as_folder
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 AGREEMENT = ("kendall_tau", "jsd", "truth_tau")  # of the measures of `rank_agreement`, those in the table
 BEFORE, TEACHER = "before", "teacher"
+TARGET = {"alpha": 0.0, "beta": 10.0, "match_scale": False}  # what makes the teacher's scores
 
 
 @dataclass
@@ -36,11 +38,13 @@ class StudentComparison:
         per_prompt: student ("before", the methods, "teacher") -> measure -> one number per prompt (NaN: undefined).
         samples: student -> its answers to the held-out prompts.
         judged: what must stand beside the local win rate; "" without a judge.
+        target: what agreement is measured with, in words.
     """
 
     per_prompt: dict[str, dict[str, np.ndarray]]
     samples: dict[str, Dataset] = field(repr=False)
     judged: str = ""
+    target: str = ""
 
     @property
     def measures(self) -> list[str]:
@@ -83,6 +87,8 @@ class StudentComparison:
         Raises:
             ValueError: a method that was not compared.
         """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
         if method not in self.per_prompt:
             raise ValueError(f"no student {method!r}; there are {', '.join(self.per_prompt)}")
         measure = "quality" if "quality" in self.per_prompt[BEFORE] else "teacher_reward"
@@ -98,7 +104,11 @@ class StudentComparison:
 
     def __str__(self) -> str:
         intervals, changes = self.intervals(), self.differences()
-        lines = ["mean [95 % interval over prompts]; behind it the paired difference from before"]
+        lines = [
+            "mean [95 % interval over prompts]; behind it the paired difference from before",
+            "one training each: another seed moves a student by more; about 1 interval in 20 excludes 0 by chance",
+            *([f"agreement (tau, divergence) is with the {self.target}"] if self.target else []),
+        ]
         for measure in self.measures:
             known = METRICS[measure]
             lines.append(f"\n{known.title} ({measure}), {known.unit}")
@@ -133,6 +143,8 @@ def compare_students(
 ) -> StudentComparison:
     """Train one student by every method at equal budget, and measure all of them on the same held-out prompts.
 
+    Equal budget: as many response tokens seen. Methods that read two responses per prompt make more steps for it.
+
     Args:
         student, teacher: left as they were.
         prompts: for training.
@@ -156,9 +168,12 @@ def compare_students(
         own samples: mean of log p(trained) - log p(before)).
 
     Raises:
-        ValueError: what the phases refuse, see there.
+        ValueError: a held-out prompt that is also trained on, or what the phases refuse, see there.
     """
-    place, defaults = None if folder is None else as_folder(folder), {"alpha": 0.0, "beta": 10.0, **student.training}
+    prompts, heldout = load_prompts(prompts), load_prompts(heldout)
+    if shared := len({str(conversation(e)) for e in prompts} & {str(conversation(e)) for e in heldout}):
+        raise ValueError(f"{shared} of the held-out prompts are training prompts; give other prompts for measuring")
+    place, defaults = None if folder is None else as_folder(folder), {**TARGET, **student.training}
     measure = _Measure(
         start=student,
         teacher=teacher,
@@ -170,7 +185,7 @@ def compare_students(
         max_new_tokens=max_new_tokens or GSM8K["max_new_tokens"],
         sampling={"n": 4, **(sampling or {}), "seed": seed + 1000},
         selection=dict(selection or {}),
-        target={name: training.get(name, defaults[name]) for name in ("alpha", "beta")},
+        target={name: training.get(name, defaults[name]) for name in defaults if name in TARGET},
         folder=place,
     )
     measure(BEFORE, student)
@@ -178,7 +193,8 @@ def compare_students(
     for method, trained in trained_students(student, teacher, prompts, folder=place and place / "training", **settings):
         measure(method, trained)
     measure(TEACHER, teacher)
-    return StudentComparison(measure.per_prompt, measure.samples, measure.judged)
+    target = "teacher's calibrated reward, alpha {alpha:g}, beta {beta:g}".format(**measure.target)
+    return StudentComparison(measure.per_prompt, measure.samples, measure.judged, target)
 
 
 @dataclass
@@ -195,7 +211,7 @@ class _Measure:
     max_new_tokens: int
     sampling: dict[str, Any]
     selection: dict[str, Any]
-    target: dict[str, float]
+    target: dict[str, Any]
     folder: Path | None
     per_prompt: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     samples: dict[str, Dataset] = field(default_factory=dict)
@@ -251,7 +267,5 @@ class _Measure:
 
 def _first_answer(table: Dataset) -> Dataset:
     """The table with the first of each prompt's responses alone."""
-    kept = [c for c in ("prompt", "previous_messages") if c in table.column_names]
-    return table.select_columns([*kept, "responses"]).map(
-        lambda row: {"responses": row["responses"][:1]}, load_from_cache_file=False
-    )
+    asked = [{c: entry[c] for c in ("prompt", PREVIOUS) if entry.get(c)} for entry in table]
+    return check_candidates([{**a, "responses": r[:1]} for a, r in zip(asked, table["responses"], strict=True)])

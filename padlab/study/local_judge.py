@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from padlab import LanguageModel, add_selection_probs, check_candidates
 from padlab.conversations import PREVIOUS, conversation
 from padlab.data_files import read_rows
-from padlab.rankings.uncertainty import Interval, mean_interval
+from padlab.rankings.uncertainty import Interval, mean_interval, wilson_interval
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -145,20 +146,33 @@ def judge_agreement(
     Raises:
         ValueError: no such file, missing columns, or no pair that differs enough.
     """
-    pairs = []
-    for row, entry in enumerate(read_rows(source) if isinstance(source, str | Path) else source):
-        if missing := [c for c in ("prompt", "responses", "gpt4_preference") if c not in entry]:
-            raise ValueError(f"row {row}: no column {missing[0]}; judge_agreement needs answers ranked by GPT-4-turbo")
-        preference = np.asarray(entry["gpt4_preference"], float)
-        best, worst = int(preference.argmax()), int(preference.argmin())
-        texts = [entry["responses"][best], entry["responses"][worst]]
-        if preference[best] - preference[worst] >= CLEAR and all(t.strip() for t in texts) and texts[0] != texts[1]:
-            pairs.append({"prompt": entry["prompt"], "responses": texts})
-    if not pairs[:limit]:
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    rows = read_rows(source) if isinstance(source, str | Path) else source
+    pairs = [pair for row, entry in enumerate(rows) if (pair := _best_and_worst(row, entry)) is not None]
+    if not pairs:
         raise ValueError(f"no prompt has two answers whose preferences differ by {CLEAR} or more")
     judged = _judge(judge, pairs[:limit], **selection)
     accuracy = (np.sign(judged["mean_probability"] - 0.5) + 1) / 2
-    return Agreement(*(mean_interval(v) for v in (accuracy, judged["longer"], judged["order_consistency"])))
+    return Agreement(*(_share(v) for v in (accuracy, judged["longer"], judged["order_consistency"])))
+
+
+def _best_and_worst(row: int, entry: Any) -> dict[str, Any] | None:
+    """The answers that GPT-4-turbo likes best and least; None where it hardly tells them apart."""
+    if missing := [c for c in ("prompt", "responses", "gpt4_preference") if c not in entry]:
+        raise ValueError(f"row {row}: no column {missing[0]}; judge_agreement needs answers ranked by GPT-4-turbo")
+    pairs = zip(entry["gpt4_preference"], entry["responses"], strict=True)
+    known = sorted(((p, text) for p, text in pairs if p is not None and p == p and text.strip()), key=lambda t: t[0])
+    if len(known) < 2 or known[-1][0] - known[0][0] < CLEAR or known[-1][1] == known[0][1]:
+        return None
+    asked = {c: entry[c] for c in ("prompt", PREVIOUS) if entry.get(c)}
+    return {**asked, "responses": [known[-1][1], known[0][1]]}
+
+
+def _share(values: np.ndarray) -> Interval:
+    """Share of pairs with its Wilson interval, which is no point where all agree."""
+    found = wilson_interval(torch.tensor(float(values.sum())), len(values))
+    return Interval(*(float(value) for value in found[:3]), len(values))
 
 
 def _judge(judge: LanguageModel, pairs: list[dict[str, Any]], **selection: Any) -> dict[str, np.ndarray]:
@@ -166,15 +180,16 @@ def _judge(judge: LanguageModel, pairs: list[dict[str, Any]], **selection: Any) 
     table = add_selection_probs(pairs, judge, "pairwise", votes=True, **selection)
     votes = np.array(table["selection_votes"])
     equal = np.array([a == b for a, b in table["responses"]])
-    chosen = (votes[:, 0, 1] > 0.5).astype(float) + (votes[:, 1, 0] < 0.5)  # orders in which the first one is chosen
-    win = np.where(equal, 0.5, chosen / 2)
+    in_both = np.sign(votes[:, 0, 1] - 0.5), np.sign(0.5 - votes[:, 1, 0])  # 1: the first one is chosen, -1: the second
+    same = (in_both[0] == in_both[1]) & (in_both[0] != 0)
+    win = np.where(same & ~equal, (in_both[0] + 1) / 2, 0.5)
     sizes = np.array([[len(text) for text in pair] for pair in table["responses"]])
     matched = np.abs(sizes[:, 0] - sizes[:, 1]) <= ALIKE * sizes.max(1)
     return {
         "win_rate": win,
         "mean_probability": np.array(table["selection_prob"])[:, 0],
         "ties": (win == 0.5).astype(float),
-        "order_consistency": np.where(equal, np.nan, chosen != 1),
+        "order_consistency": np.where(equal, np.nan, same),
         "prob_first_place": (votes[:, 0, 1] + votes[:, 1, 0]) / 2,
         "longer": (np.sign(sizes[:, 0] - sizes[:, 1]) + 1) / 2,
         "win_rate_matched": np.where(matched, win, np.nan),

@@ -82,12 +82,17 @@ def trained_students(
     """
     if not training.get("length_normalize", True):
         raise ValueError("the methods are compared on means of token log-probabilities; leave length_normalize out")
+    if isinstance(methods, str):
+        raise ValueError(f"methods must be a list of names: write [{methods!r}]")
+    if spare := [m for m in method_settings or {} if m not in methods]:
+        raise ValueError(f"method_settings names {', '.join(spare)}, not among the methods {', '.join(methods)}")
     if unknown := [m for m in methods if m not in (*METHODS, *LISTWISE)]:
         raise ValueError(f"unknown methods {', '.join(unknown)}; there are {', '.join((*METHODS, *LISTWISE))}")
     training = {"alpha": 0.0, **student.training, **training}
     epochs = float(student.training.get("num_train_epochs", 1) if epochs is None else epochs)
     plan = _Plan(student, teacher, load_prompts(prompts), {"n": 4, **(sampling or {})}, dict(selection or {}), folder)
-    own = plan.samples(student, "student", seed, training["alpha"] > 0)
+    alphas = [training["alpha"], *((method_settings or {}).get(m, {}).get("alpha", 0.0) for m in methods)]
+    own = plan.samples(student, "student", seed, max(alphas) > 0)
     budget = epochs * response_tokens(own)
     for method in methods:
         settings = {**training, **(method_settings or {}).get(method, {}), "seed": seed, "keep_interrupted": False}

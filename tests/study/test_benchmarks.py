@@ -17,7 +17,7 @@ from padlab.study.benchmarks import answers as answers_module
 from padlab.study.benchmarks.answers import generate_answers
 from padlab.study.benchmarks.gsm8k import final_number, gsm8k_strict
 from padlab.study.benchmarks.questions import Question
-from padlab.study.benchmarks.results import ratio_interval
+from padlab.study.benchmarks.results import ratio_interval, share_interval
 from padlab.study.benchmarks.run import BENCHMARKS, read_judgements, run_benchmark
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -77,6 +77,9 @@ def test_gold_answers_are_right_and_others_are_not():
         ("a fraction is no whole number", "She has 3/4", "4", False),
         ("listed digits are no thousands", "1,2,018", "12018", False),
         ("a number in words", "eighteen", "18", False),
+        ("headings are no answers", "#### Step 1\n5 + 5\n#### Step 3: the end\nSo it is $18 a day.", "18", True),
+        ("an equation behind the mark", "#### 2*9 = 18", "18", True),
+        ("words behind the mark", "#### The 2 friends have 18", "18", True),
         ("empty", "", "18", False),
         ("another magnitude", "#### 180", "18", False),
     ],
@@ -146,12 +149,29 @@ def test_an_interrupted_run_goes_on(model, tmp_path, monkeypatch):
         run_benchmark("gsm8k", model, tmp_path, **settings)
     path, _ = run_benchmark("gsm8k", model, tmp_path, **settings)
     assert len(asked) == 3  # one answer, the interruption, the other answer
-    run_benchmark("gsm8k", model, tmp_path, **{**settings, "limit": 1})
-    assert len(asked) == 3  # another number of questions reads the same answers
+    more = {**settings, "questions": [*ROWS["gsm8k"], {"question": "4 and 4?", "answer": "#### 8"}]}
+    run_benchmark("gsm8k", model, tmp_path, **more, model_name="more")
+    assert len(asked) == 4  # a longer list reads the answers that are there
     monkeypatch.undo()
     whole, _ = run_benchmark("gsm8k", model, tmp_path / "new", **settings)
     run_benchmark("gsm8k", model, tmp_path, **settings)
     assert path.read_text() == whole.read_text()
+
+
+def test_answers_of_others_are_not_written_over(model, tiny, tmp_path):
+    ask = lambda m, **more: run_benchmark(  # noqa: E731
+        "gsm8k", m, tmp_path, questions=ROWS["gsm8k"], max_new_tokens=3, **{"model_name": "m", **more}
+    )
+    path, _ = ask(model, limit=1)
+    ask(model)  # more questions
+    whole = path.read_text()
+    for other, more, what in (
+        (tiny.student, {}, "other weights"), (model, {"limit": 1}, "2 questions"), (model, {"seed": 1}, "other seed")
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"holds answers as gsm8k/m with {what}"):
+            ask(other, **more)
+    assert path.read_text() == whole
+    assert ask(tiny.student, model_name="n")[0] != path
 
 
 def test_worked_examples_stand_before_the_question():
@@ -181,14 +201,37 @@ def test_bad_questions_are_named(name):
     column = {"alpaca_eval": "instruction", "arena_hard": "prompt", "mt_bench": "turns", "gsm8k": "question"}[name]
     with pytest.raises(ValueError, match="row 1: no column"):
         load([first, {k: v for k, v in ROWS[name][1].items() if k != column}])
-    if name != "gsm8k":  # there an instruction stands behind the question
-        with pytest.raises(ValueError, match="row 0: an empty question"):
-            load([{**first, column: ["x", " "] if name == "mt_bench" else " "}])
+    with pytest.raises(ValueError, match="row 0: an empty question"):
+        load([{**first, column: ["x", " "] if name == "mt_bench" else " "}])
     if name in ("arena_hard", "mt_bench"):
         with pytest.raises(ValueError, match=r"row 1: the id .* was used before"):
             load([first, first])
     with pytest.raises(ValueError, match="there are no questions"):
         load([])
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "message"),
+    [
+        ("mt_bench", {"turns": None}, "row 0: an empty question, or one that is no text"),
+        ("mt_bench", {"turns": ["a", 3]}, "row 0: an empty question, or one that is no text"),
+        ("arena_hard", {"prompt": 3}, "row 0: an empty question, or one that is no text"),
+        ("gsm8k", {"answer": None}, "row 0: the answer holds no number: None"),
+        ("gsm8k", {"answer": "none"}, "row 0: the answer holds no number"),
+    ],
+)
+def test_other_types_are_refused_before_anything_is_generated(name, cells, message):
+    with pytest.raises(ValueError, match=message):
+        BENCHMARKS[name].load_questions([{**ROWS[name][0], **cells}])
+
+
+def test_numbers_out_of_range_are_refused(model):
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match=f"limit must be at least 1, got {limit}"):
+            mt_bench.load_questions(ROWS["mt_bench"], limit)
+    for wrong in ({"max_new_tokens": 0}, {"max_new_tokens": 4, "batch_size": 0}):
+        with pytest.raises(ValueError, match="must be at least 1, got"):
+            generate_answers(model, [Question("a", ("Hi",))], **wrong)
 
 
 def test_without_hub_and_file_the_error_says_what_to_do(monkeypatch):
@@ -326,16 +369,71 @@ def test_ratio_intervals_resample_questions():
         ratio_interval([], [])
 
 
+GOOD = {  # a judged row of each benchmark
+    "alpaca_eval": {"generator_2": "m", "preference": 1.5},
+    "arena_hard": {"uid": "1", "model": "m", "games": [{"score": "A>B"}, {"score": "A>B"}]},
+    "mt_bench": {"question_id": 81, "model": "m", "turn": 1, "score": 7},
+    "gsm8k": {"model": "m", "response": "18", "gold": "#### 18"},
+}
+BAD = [
+    ("alpaca_eval", {"preference": "model"}), ("alpaca_eval", {"preference": 3}),
+    ("alpaca_eval", {"generator_2": None}),
+    ("arena_hard", {"games": None}), ("arena_hard", {"games": [{"score": ["A"]}, {"score": "A>B"}]}),
+    ("mt_bench", {"score": "7"}), ("mt_bench", {"turn": None}), ("gsm8k", {"response": None}),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_files_that_are_no_judgements_are_refused(name, tmp_path):
     (path := tmp_path / "x.jsonl").write_text('{"prompt": "Hi"}\n')
-    with pytest.raises(ValueError, match="is no"):
+    with pytest.raises(ValueError, match=r"is no file of .* it needs"):
+        read_judgements(name, path)
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"is no file of .* it needs"):
         read_judgements(name, path)
     path.write_text('{"prompt": "Hi"}\n{"prompt": ')
     with pytest.raises(ValueError, match=r"x.jsonl, line 2 is not valid JSON"):
         read_judgements(name, path)
     with pytest.raises(ValueError, match="no such file"):
         read_judgements(name, tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(("name", "cells"), [*BAD, *((name, key) for name, row in GOOD.items() for key in row)])
+def test_a_bad_judgement_is_named_by_its_row(name, cells, tmp_path):
+    """A cell of another type, or one that is missing in the second row."""
+    good = GOOD[name]
+    bad = {k: v for k, v in good.items() if k != cells} if isinstance(cells, str) else {**good, **cells}
+    (path := tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, [good, bad])))
+    with pytest.raises(ValueError, match="row 1"):
+        read_judgements(name, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [("alpaca_eval", {"preference": None}), ("arena_hard", {"games": [None, None]}), ("mt_bench", {"score": -1})],
+)
+def test_a_judge_that_gave_nothing_is_an_error(name, cells, tmp_path):
+    (path := tmp_path / "x.jsonl").write_text(json.dumps({**GOOD[name], **cells}))
+    with pytest.raises(ValueError, match=r"no preference at all|no judged questions|no score at all"):
+        read_judgements(name, path)
+
+
+def test_a_question_judged_twice_counts_once(tmp_path):
+    for name, again, estimate in (
+        ("arena_hard", {"games": [{"score": "B>A"}, {"score": "A>B"}]}, 100), ("mt_bench", {"score": 3}, 3)
+    ):  # fmt: skip
+        other = {**GOOD[name], **({"uid": "2"} if name == "arena_hard" else {"question_id": 82}), **again}
+        (path := tmp_path / "x.jsonl").write_text(
+            "\n".join(map(json.dumps, [GOOD[name], {**GOOD[name], **again}, other]))
+        )
+        first = read_judgements(name, path).rows[0].interval
+        assert (first.estimate, first.count) == (estimate, 2)
+
+
+def test_shares_are_no_points_where_all_agree():
+    low, high = share_interval([True] * 10)[1:3]
+    assert low < 80 < 99 < high <= 100.0001
+    assert math.isnan(ratio_interval([1.0], [2.0]).low)
 
 
 def test_unknown_benchmarks_and_shots_elsewhere(model, tmp_path):

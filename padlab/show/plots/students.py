@@ -69,7 +69,7 @@ def _finite(differences: Mapping[str, Mapping[str, Any]], measure: str) -> dict[
 
 def _draw_measure(ax: Axes, measure: str, level: float, own: Mapping[str, Any], names: Sequence[str]) -> str:
     """One panel; what it shows, as text."""
-    title, unit, _ = metric_named(measure)
+    title, unit, better = metric_named(measure)
     title, known = title[:1].upper() + title[1:], list(own)
     triples = np.array([own[name] for name in known], float).reshape(-1, 3)
     mean, low, high = (level + values for values in interval_arrays(*triples.T, ndim=1))
@@ -80,7 +80,8 @@ def _draw_measure(ax: Axes, measure: str, level: float, own: Mapping[str, Any], 
         draw_point(ax, *ends, at=names.index(name), color=colour, marker="o", markersize=8)
     ax.set_title(title, fontsize="small")
     ax.set(ylim=(len(names) - 0.5, -0.5), ylabel="")
-    ax.set_xlabel(unit.replace("-1", "−1"), fontsize="small")
+    side = {1: "", 0: "", -1: " (less is better)"}[better]
+    ax.set_xlabel(unit.replace("-1", "−1") + side, fontsize="small")
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.tick_params(labelsize="small")
     ax.set_yticks(np.arange(len(names)), [label(name, 24) for name in names])

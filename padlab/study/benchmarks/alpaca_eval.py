@@ -11,16 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
-from padlab.data_files import read_rows
 from padlab.rankings.uncertainty import Interval, mean_interval
 from padlab.runs import write_json
 from padlab.study.benchmarks.answers import Answer
-from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows
-from padlab.study.benchmarks.results import Result, Results
+from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts
+from padlab.study.benchmarks.results import Result, Results, judged_rows
 
 HUB = Hub("tatsu-lab/alpaca_eval", "alpaca_eval_gpt4_baseline.json")
 SETTINGS = {"max_new_tokens": 4096, "top_p": 1.0}
@@ -31,7 +31,7 @@ OFFICIAL_COUNT = 805
 
 def load_questions(source: Any = None, limit: int | None = None) -> list[Question]:
     """Questions of a file with `instruction` (official) or `prompt`, and `dataset`; None: the official file."""
-    rows = [{"number": number, **row} for number, row in enumerate(question_rows(source, HUB))]
+    rows = [{**row, "number": number} for number, row in enumerate(question_rows(source, HUB))]
     return make_questions(rows, _question, limit)
 
 
@@ -64,13 +64,19 @@ def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Res
     Raises:
         ValueError: not such a file, several models in it, or no preference at all.
     """
-    rows = read_rows(path)
-    models = sorted({str(row.get("generator_2")) for row in rows})
-    if not rows or "preference" not in rows[0] or len(models) != 1:
-        raise ValueError(f"{path} is no annotations.json of alpaca_eval with one model; it names {', '.join(models)}")
+    columns = {"preference": (int, float, NoneType), "generator_2": str}
+    rows = judged_rows(path, columns, "annotations of alpaca_eval (annotations.json)")
+    models = sorted({row["generator_2"] for row in rows})
+    if len(models) > 1:
+        raise ValueError(f"{path} holds several models: {', '.join(models)}; give one file per model")
+    for number, row in enumerate(rows):
+        if preference_of(row) is None and row["preference"] == row["preference"] and row["preference"] is not None:
+            raise ValueError(f"{path}, row {number}: preference is {row['preference']}, expected 0 or 1 to 2")
     values = [preference_of(row) for row in rows]
     judged = np.array([v for v in values if v is not None]) * 100
-    note = f"standard error {standard_error(judged):.2f}"
+    if not len(judged):
+        raise ValueError(f"{path}: the judge gave no preference at all; run it again")
+    note = f"standard error {standard_error(judged):.2f}" if len(judged) > 1 else ""
     if missing := len(values) - len(judged):
         note += f"; {missing} of {len(values)} have no preference and are left out"
     results = Results((Result(NAME, models[0], "win rate, %", mean_interval(judged), note),))
@@ -101,7 +107,7 @@ def standard_error(values: Sequence[float] | np.ndarray) -> float:
 
 def _question(row: Row) -> Question:
     text = row["instruction"] if "instruction" in row else row["prompt"]
-    return Question(str(row["number"]), (text,), row.get("dataset", ""), TEMPERATURE)
+    return Question(str(row["number"]), texts(text), row.get("dataset", ""), TEMPERATURE)
 
 
 def _length_controlled(rows: Sequence[Row], model: str) -> Result:

@@ -65,6 +65,8 @@ def generate_answers(
     >>> [len(turns) for turns in generate_answers(load_pair("tiny").teacher, questions, max_new_tokens=3)]
     [2]
     """
+    if max_new_tokens < 1 or batch_size < 1:
+        raise ValueError(f"max_new_tokens and batch_size must be at least 1, got {max_new_tokens} and {batch_size}")
     answers: list[list[Answer]] = [[] for _ in questions]
     for turn in range(max(len(question.turns) for question in questions)):
         asked = [k for k, question in enumerate(questions) if turn < len(question.turns)]

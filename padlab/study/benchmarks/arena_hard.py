@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from padlab.data_files import read_rows
 from padlab.rankings.uncertainty import Interval
 from padlab.runs import fingerprint, write_jsonl
 from padlab.study.benchmarks.answers import Answer
-from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows
-from padlab.study.benchmarks.results import Result, Results, ratio_interval
+from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts
+from padlab.study.benchmarks.results import Result, Results, judged_rows, ratio_interval
 
 BENCH = "arena-hard-v0.1"
 HUB = Hub("lmarena-ai/arena-hard-auto", f"data/{BENCH}/question.jsonl")
@@ -66,11 +65,12 @@ def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Res
     Raises:
         ValueError: not such a file, several models in it, an unknown verdict (row named), or no verdict at all.
     """
-    rows = read_rows(path)
-    models = sorted({str(row.get("model")) for row in rows})
-    if not rows or "games" not in rows[0] or len(models) != 1:
-        raise ValueError(f"{path} is no file of Arena-Hard judgements of one model; it names {', '.join(models)}")
-    games = [_points(row, number) for number, row in enumerate(rows)]
+    rows = judged_rows(path, {"uid": (str, int), "model": str, "games": list}, "Arena-Hard judgements")
+    models = sorted({row["model"] for row in rows})
+    if len(models) > 1:
+        raise ValueError(f"{path} holds several models: {', '.join(models)}; give one file per model")
+    points = {row["uid"]: _points(row, number) for number, row in enumerate(rows)}  # judged again: the last counts
+    games = list(points.values())
     judged = [game for game in games if game is not None]
     interval = ratio_interval(*zip(*judged, strict=True)) if judged else ratio_interval([], [])
     note = f"against {rows[0].get('baseline', 'the baseline')}, judge {rows[0].get('judge', '?')}"
@@ -81,10 +81,10 @@ def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Res
 
 def _points(row: Row, number: int) -> tuple[float, float] | None:
     """(weighted points of the model, sum of weights) over both games; None where a verdict is missing."""
-    scores = [(game or {}).get("score") for game in row["games"]]
+    scores = [game.get("score") if isinstance(game, dict) else None for game in row["games"]]
     if len(scores) != 2 or None in scores:
         return None
-    if unknown := [score for score in scores if score not in POINTS_OF_A]:
+    if unknown := [score for score in scores if str(score) not in POINTS_OF_A]:
         raise ValueError(f"row {number}: unknown verdict {unknown[0]!r}; expected one of {', '.join(POINTS_OF_A)}")
     (baseline, first), (model, second) = (POINTS_OF_A[score] for score in scores)
     return first * (1 - baseline) + second * model, first + second
@@ -95,7 +95,7 @@ def _percent(interval: Interval) -> Interval:
 
 
 def _question(row: Row) -> Question:
-    return Question(str(row["uid"]), (row["prompt"],), row.get("cluster", ""), 0.0)
+    return Question(str(row["uid"]), texts(row["prompt"]), row.get("cluster", ""), 0.0)
 
 
 def _answer_row(question: Question, answer: Answer, model: str) -> dict[str, Any]:

@@ -13,13 +13,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from padlab.data_files import read_rows
-from padlab.rankings.uncertainty import mean_interval
 from padlab.runs import write_jsonl
 from padlab.study.benchmarks.answers import Answer
 from padlab.study.benchmarks.gsm8k_examples import EXAMPLES
-from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows
-from padlab.study.benchmarks.results import Result, Results
+from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts
+from padlab.study.benchmarks.results import Result, Results, judged_rows, share_interval
 
 HUB = Hub("openai/gsm8k", "main/test-00000-of-00001.parquet")
 SETTINGS = {"max_new_tokens": 512, "top_p": 1.0}
@@ -27,14 +25,15 @@ NAME = "GSM8K"
 INSTRUCTION = 'Solve the problem step by step. End with a line "#### " followed by the final number alone.'
 PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"  # 18, 1,018, 0.5, .5
 NUMBER = re.compile(rf"((?<![\d)])-)?({PLAIN})(?:/({PLAIN}))?")  # a minus behind a digit is a subtraction
-STRICT = re.compile(r"#### ?\$?(-?\d[\d,]*(?:\.\d+)?)")
+STRICT = re.compile(r"#### (-?[\d.,]+)")
 
 
 def gsm8k_correct(response: str, gold: str) -> bool:
     """Whether a response ends in the right number.
 
-    The number after the last "####" counts, else the last number of the text. `$`, `,`, `*` and units are left out, and
-    the two are compared as numbers (18 = 18.0).
+    The number after the last "####" counts (after its "=", if there is one), else the last number of the text; a
+    heading that begins with words, such as "#### Step 3", is no answer. `$`, `,`, `*` and units are left out, a/b is a
+    fraction, and the two are compared as numbers (18 = 18.0).
 
     Args:
         response: the model's text.
@@ -53,13 +52,14 @@ def gsm8k_correct(response: str, gold: str) -> bool:
 
 
 def gsm8k_strict(response: str, gold: str) -> bool:
-    """The strict rule: right only where the response writes the number behind "####".
+    """The strict rule of `lm-eval` (strict-match): right only where the first "#### " is followed by the number.
 
     >>> gsm8k_strict("18", "#### 18"), gsm8k_strict("#### 18", "#### 18")
     (False, True)
     """
-    found = STRICT.findall(response)
-    return bool(found) and Decimal(found[-1].replace(",", "")) == final_number(gold)
+    found = STRICT.search(response)
+    number = NUMBER.fullmatch(found[1].rstrip(".,")) if found else None
+    return number is not None and _value(number) == final_number(gold)
 
 
 def final_number(text: str) -> Decimal | None:
@@ -68,14 +68,18 @@ def final_number(text: str) -> Decimal | None:
     >>> final_number("7 + 5 = **12** eggs"), final_number("#### $1,200 in 3 weeks")
     (Decimal('12'), Decimal('1200'))
     """
-    plain = re.sub(r"[$*€£]", "", text.replace("−", "-").replace("{,}", ",").replace("\\,", ""))
-    behind = plain.rpartition("####")[2] if "####" in plain else ""
-    found = NUMBER.findall(behind)[:1] or NUMBER.findall(plain)[-1:]
-    if not found:
-        return None
-    sign, number, divisor = (part.replace(",", "") for part in found[0])
+    plain = text.replace("−", "-").replace("{,}", ",").replace("\\,", "").replace("*", " ")
+    plain = re.sub(r"[$€£]", "", plain)
+    line = plain.rpartition("####")[2].lstrip().partition("\n")[0] if "####" in plain else ""
+    marked = NUMBER.match(line.rpartition("=")[2].strip())
+    found = [marked] if marked else list(NUMBER.finditer(plain))
+    return _value(found[-1]) if found else None
+
+
+def _value(found: re.Match) -> Decimal:
+    sign, number, divisor = ((part or "").replace(",", "") for part in found.groups())
     value = Decimal(sign + number)
-    return value if not divisor or not Decimal(divisor) else value / Decimal(divisor)
+    return value / Decimal(divisor) if divisor and Decimal(divisor) else value
 
 
 def load_questions(source: Any = None, limit: int | None = None, shots: int = 0) -> list[Question]:
@@ -93,10 +97,14 @@ def load_questions(source: Any = None, limit: int | None = None, shots: int = 0)
     before = []
     for question, answer in EXAMPLES[:shots]:
         before += [{"role": "user", "content": _asked(question)}, {"role": "assistant", "content": answer}]
-    rows = [{"number": number, **row} for number, row in enumerate(question_rows(source, HUB))]
+    rows = [{**row, "number": number} for number, row in enumerate(question_rows(source, HUB))]
 
     def make(row: Row) -> Question:
-        return Question(str(row["number"]), (_asked(row["question"]),), before=tuple(before), gold=row["answer"])
+        if not isinstance(row["answer"], str) or final_number(row["answer"]) is None:
+            raise ValueError(f"the answer holds no number: {row['answer']!r}")
+        return Question(
+            str(row["number"]), (_asked(*texts(row["question"])),), before=tuple(before), gold=row["answer"]
+        )
 
     return make_questions(rows, make, limit)
 
@@ -124,15 +132,12 @@ def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Res
     Raises:
         ValueError: not such a file.
     """
-    rows = read_rows(path)
-    if not rows or not {"response", "gold", "model"} <= rows[0].keys():
-        raise ValueError(f"{path} is no file of GSM8K answers (question, response, gold, model)")
+    rows = judged_rows(path, {"response": str, "gold": str, "model": str}, "GSM8K answers")
     found = []
     for model in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == model]
         for measure, rule in (("right, %", gsm8k_correct), ("right by the strict rule, %", gsm8k_strict)):
-            right = [100.0 * rule(row["response"], row["gold"]) for row in own]
-            found.append(Result(NAME, model, measure, mean_interval(right)))
+            found.append(Result(NAME, model, measure, share_interval([rule(r["response"], r["gold"]) for r in own])))
     return Results(tuple(found))
 
 

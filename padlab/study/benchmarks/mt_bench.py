@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from padlab.data_files import read_rows
 from padlab.runs import fingerprint, write_jsonl
 from padlab.study.benchmarks.answers import Answer
-from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows
-from padlab.study.benchmarks.results import Result, Results, ratio_interval
+from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts
+from padlab.study.benchmarks.results import Result, Results, judged_rows, ratio_interval
 
 HUB = Hub("lmsys/mt-bench", "data/mt_bench/question.jsonl", "space")
 SETTINGS = {"max_new_tokens": 1024, "top_p": 1.0}
@@ -63,14 +63,16 @@ def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Res
     Raises:
         ValueError: not such a file.
     """
-    rows = read_rows(path)
-    if not rows or not {"question_id", "model", "score", "turn"} <= rows[0].keys():
-        raise ValueError(f"{path} is no file of MT-Bench judgements (question_id, model, score, turn)")
+    columns = {"question_id": (int, str), "model": str, "score": (int, float, NoneType), "turn": int}
+    rows = judged_rows(path, columns, "MT-Bench judgements")
+    rows = list({(r["model"], r["question_id"], r["turn"]): r for r in rows}.values())  # the last of equal ones
     categories = {question.id: question.category for question in questions}
     found: list[Result] = []
     for model in dict.fromkeys(row["model"] for row in rows):
         judged = [row for row in rows if row["model"] == model]
-        scored = [row for row in judged if row["score"] != -1]
+        scored = [row for row in judged if row["score"] not in (-1, None)]
+        if not scored:
+            raise ValueError(f"{path}: the judge gave {model} no score at all; run it again")
         note = f"{len(judged) - len(scored)} turns without score are left out" if len(judged) > len(scored) else ""
         parts = {"score": scored, **{f"turn {t}": [r for r in scored if r["turn"] == t] for t in (1, 2)}}
         for row in scored:
@@ -91,14 +93,14 @@ def _mean_score(model: str, measure: str, rows: Sequence[Row], note: str) -> Res
 
 
 def _category(number: Any, known: dict[str, str]) -> str:
-    place = (int(number) - FIRST_ID) // PER_CATEGORY
+    place = (int(number) - FIRST_ID) // PER_CATEGORY if str(number).isdigit() else -1
     official = OFFICIAL_ORDER[place] if 0 <= place < len(OFFICIAL_ORDER) else "other"
     return known.get(str(number), official)
 
 
 def _question(row: Row) -> Question:
     temperature = TEMPERATURES.get(row["category"], OTHER_TEMPERATURE)
-    return Question(str(row["question_id"]), tuple(row["turns"]), row["category"], temperature)
+    return Question(str(row["question_id"]), texts(row["turns"]), row["category"], temperature)
 
 
 def _answer_row(question: Question, answers: Sequence[Answer], model: str) -> dict[str, Any]:

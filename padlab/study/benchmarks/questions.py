@@ -54,7 +54,10 @@ def question_rows(source: str | Path | Sequence[Row] | None, hub: Hub) -> list[d
         ValueError: no such file, a line that is not JSON (named), or the Hub cannot be reached.
     """
     source = _from_hub(hub) if source is None else source
-    return read_rows(source) if isinstance(source, str | Path) else [dict(row) for row in source]
+    rows = read_rows(source) if isinstance(source, str | Path) else list(source)
+    if bad := [row for row, entry in enumerate(rows) if not isinstance(entry, Mapping)]:
+        raise ValueError(f"row {bad[0]} is a {type(rows[bad[0]]).__name__}, expected a dict")
+    return [dict(row) for row in rows]
 
 
 def make_questions(rows: Sequence[Row], make: Callable[[Row], Question], limit: int | None) -> list[Question]:
@@ -63,19 +66,33 @@ def make_questions(rows: Sequence[Row], make: Callable[[Row], Question], limit: 
     Raises:
         ValueError: no rows, a row without a column that is needed, an empty question, an id used twice (row named).
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
     questions: dict[str, Question] = {}
     for row, entry in enumerate(rows[:limit]):
         try:
             question = make(entry)
         except KeyError as error:
             raise ValueError(f"row {row}: no column {error}; there are {', '.join(entry)}") from None
-        if not question.turns or not all(isinstance(turn, str) and turn.strip() for turn in question.turns):
-            raise ValueError(f"row {row}: an empty question; mend or drop that row")
+        except ValueError as error:
+            raise ValueError(f"row {row}: {error}; mend or drop that row") from None
         if questions.setdefault(question.id, question) is not question:
             raise ValueError(f"row {row}: the id {question.id} was used before; ids must differ")
     if not questions:
         raise ValueError("there are no questions; limit must be at least 1, and the file must hold a row")
     return list(questions.values())
+
+
+def texts(turns: Any) -> tuple[str, ...]:
+    """A question's turns, a list of texts or one text, as a tuple; ValueError where one is empty or no text.
+
+    >>> texts("Name a bird.")
+    ('Name a bird.',)
+    """
+    turns = tuple(turns) if isinstance(turns, list | tuple) else (turns,)
+    if not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
+        raise ValueError(f"an empty question, or one that is no text: {turns!r:.60}")
+    return turns
 
 
 def _from_hub(hub: Hub) -> Path:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from padlab.rankings.uncertainty import RESAMPLES, Interval
+from padlab.data_files import read_rows
+from padlab.rankings.uncertainty import RESAMPLES, Interval, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,35 @@ class Results:
     __repr__ = __str__
 
 
+def judged_rows(path: str | Path, columns: Mapping[str, type | tuple[type, ...]], what: str) -> list[dict[str, Any]]:
+    """The rows of a file of judgements, each with these columns of these types.
+
+    Raises:
+        ValueError: no such file, no rows, or a row in which a column is missing or of another type (row named).
+    """
+    rows = read_rows(path)
+    if not rows or not columns.keys() <= rows[0].keys():
+        raise ValueError(f"{path} is no file of {what}: it needs {', '.join(columns)}")
+    for number, row in enumerate(rows):
+        for name, kinds in columns.items():
+            if name not in row or not isinstance(row[name], kinds):
+                shown = repr(row.get(name, "not there"))[:60]
+                raise ValueError(f"{path}, row {number}: {name} is {shown}; mend or delete that row")
+    return rows
+
+
+def share_interval(right: Sequence[bool]) -> Interval:
+    """Share of true values in percent, with the Wilson interval, which is no point where all agree.
+
+    >>> share_interval([False, False, False]).high > 50
+    True
+    """
+    found = wilson_interval(torch.tensor(float(sum(right))), len(right))
+    return Interval(*(100 * float(value) for value in found[:3]), len(right))
+
+
 def ratio_interval(sums: Sequence[float] | np.ndarray, counts: Sequence[float] | np.ndarray, seed: int = 0) -> Interval:
-    """sum of sums / sum of counts, with a 95 % percentile bootstrap interval over the questions.
+    """sum of sums / sum of counts, with a 95 % percentile bootstrap interval over the questions; NaN for one question.
 
     Args:
         sums, counts: per question, e.g. points won and games played.
@@ -61,6 +92,8 @@ def ratio_interval(sums: Sequence[float] | np.ndarray, counts: Sequence[float] |
     sums, counts = np.asarray(sums, float), np.asarray(counts, float)
     if not len(sums):
         raise ValueError("there are no judged questions")
+    if len(sums) == 1:
+        return Interval(float(sums[0] / counts[0]), np.nan, np.nan, 1)
     drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
     ratios = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(ratios, [0.025, 0.975])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from padlab.lm.models import LanguageModel
-from padlab.runs import as_folder
+from padlab.runs import as_folder, write_json
 from padlab.study.benchmarks import alpaca_eval, arena_hard, gsm8k, mt_bench
 from padlab.study.benchmarks.answers import generate_answers
 from padlab.study.benchmarks.results import Results
@@ -45,15 +46,19 @@ def run_benchmark(
         (path of the answer file, results): gsm8k is scored here; the others wait for their judge (None).
 
     Raises:
-        ValueError: an unknown name, no questions, or a question too long for the model (named).
+        ValueError: an unknown name, no questions, a question too long for the model (named), or a folder with answers
+            under this name of another model, with other settings, or to more questions.
     """
     benchmark, folder = get_benchmark(name), as_folder(folder)
     if shots and name != "gsm8k":
         raise ValueError(f"shots belong to gsm8k; {name} has none")
     asked = benchmark.load_questions(questions, limit, **({"shots": shots} if shots else {}))
     settings = {**benchmark.SETTINGS, **({} if max_new_tokens is None else {"max_new_tokens": max_new_tokens})}
+    name_in_file = _file_name(model_name or model.name)
+    recorded = {"weights": model.weights_hash(), "questions": len(asked), **settings, "shots": shots, "seed": seed}
+    _record_answers(folder, f"{name}/{name_in_file}", recorded)
     answers = generate_answers(model, asked, **settings, seed=seed, batch_size=batch_size, folder=folder / "answers")
-    path = benchmark.write_answers(folder, _file_name(model_name or model.name), asked, answers)
+    path = benchmark.write_answers(folder, name_in_file, asked, answers)
     return path, benchmark.read_judgements(path) if name == "gsm8k" else None
 
 
@@ -73,6 +78,18 @@ def get_benchmark(name: str) -> ModuleType:
     return BENCHMARKS[name]
 
 
+def _record_answers(folder: Path, name: str, now: dict[str, Any]) -> None:
+    """Record what an answer file is made of, so that nothing else is written over it; more questions may be."""
+    record = folder / "answer_files.json"
+    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    before = known.get(name, now)
+    differ = [key for key in now if key != "questions" and before.get(key) != now[key]]
+    if differ or before["questions"] > now["questions"]:
+        what = f"other {', '.join(differ)}" if differ else f"{before['questions']} questions"
+        raise ValueError(f"{folder} holds answers as {name} with {what}; give another name or folder")
+    write_json(record, {**known, name: now})
+
+
 def _file_name(name: str) -> str:
     """A model's name without characters that a path could misread."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(". ") or "model"
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name[:100]).strip(". ") or "model"

@@ -1,0 +1,32 @@
+"""Checks of the course's exercises: `padlab.checks.<name>(my_function)` gives a verdict and names the likely mistake.
+
+Each runs the function on small random inputs (float32 tensors), compares the answers, and never raises. Answers may be
+tensors, arrays, lists or numbers. The exercises, by notebook:
+
+    01  mean_log_probability, top_p, max_min_selection
+    02  debias, calibrate, option_mass
+    03  ranking_log_probability, pairwise_probability, gumbel_ranking
+    04  vpd, jsd, batch_loss
+"""
+
+from padlab.checks.calibration import calibrate, debias, option_mass
+from padlab.checks.distributions import gumbel_ranking, pairwise_probability, ranking_log_probability
+from padlab.checks.losses import batch_loss, jsd, vpd
+from padlab.checks.sampling_and_rewards import max_min_selection, mean_log_probability, top_p
+from padlab.checks.verdict import Verdict
+
+__all__ = [
+    "Verdict",
+    "batch_loss",
+    "calibrate",
+    "debias",
+    "gumbel_ranking",
+    "jsd",
+    "max_min_selection",
+    "mean_log_probability",
+    "option_mass",
+    "pairwise_probability",
+    "ranking_log_probability",
+    "top_p",
+    "vpd",
+]
