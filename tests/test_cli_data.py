@@ -1,6 +1,7 @@
 """`padlab import` and `padlab benchmark` on the command line."""
 
 import json
+import shutil
 
 import pytest
 
@@ -88,6 +89,36 @@ def test_a_benchmark_of_a_run_before_and_after_training(run, tmp_path, capsys):
     assert files == ["run-before.jsonl", "run.jsonl"]
     assert main(["benchmark", "gsm8k", "--read", str(tmp_path / "out" / "gsm8k" / "run.jsonl")]) == 0
     assert "GSM8K" in capsys.readouterr().out
+
+
+def test_imported_ratings_are_never_written_over(run, tmp_path, capsys):
+    before = (run / "candidates.jsonl").read_bytes()
+    assert main(["score", str(run)]) == 1
+    assert "were imported, there is nothing to score" in capsys.readouterr().err
+    assert (run / "candidates.jsonl").read_bytes() == before
+    (tmp_path / "other.csv").write_text(RATINGS.replace("wren,4", "wren,2"), encoding="utf-8")
+    assert main(["import", str(tmp_path / "other.csv"), str(run), "--preset", "tiny", *COLUMNS]) == 1
+    assert "holds other responses already" in capsys.readouterr().err
+    assert main(["import", str(run.parent / "ratings.csv"), str(run), "--preset", "tiny", *COLUMNS]) == 0
+    assert json.loads((run / "manifest.json").read_text())["stages"]["import"]["score"] == "stars"
+
+
+def test_asking_the_teacher_about_imported_ratings_keeps_them(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert main(["score", str(copy), "--selection", "pairwise"]) == 0
+    old, new = load_table(run / "candidates.jsonl"), load_table(copy / "candidates.jsonl")
+    assert new["teacher_reward"][:] == old["teacher_reward"][:]
+    assert "selection_prob" in new.column_names
+
+
+def test_the_run_folder_names_the_answers(run, tmp_path, monkeypatch):
+    (tmp_path / "gsm8k.jsonl").write_text(json.dumps(EGGS) + "\n", encoding="utf-8")
+    monkeypatch.chdir(run)
+    words = ["benchmark", "gsm8k", "--run", ".", "--questions", str(tmp_path / "gsm8k.jsonl")]
+    assert main([*words, "--max-new-tokens", "3", "--out", str(tmp_path)]) == 0
+    assert main([*words, "--max-new-tokens", "3", "--out", str(tmp_path), "--name", "mine"]) == 0
+    assert {path.name for path in (tmp_path / "gsm8k").iterdir()} == {"run.jsonl", "mine.jsonl"}
 
 
 def test_one_of_model_run_and_read_must_be_given(capsys):

@@ -82,6 +82,28 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, name):
     assert padlab.load_prompts(path)["prompt"][:] == texts
 
 
+@pytest.mark.parametrize("row", ["Hi, name 0,no,0", "Hi,no,0,", "Hi,no", '"Hi, no,0'])
+def test_a_line_with_other_cells_than_the_header_is_refused(tmp_path, row):
+    (path := tmp_path / "p.csv").write_text(f"prompt,response,score\nHi,yes,1\n{row}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"p\.csv, line 3.*(quotes|mend)"):
+        read_rows(path)
+    path.write_text("prompt,prompt\na,b\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="stands twice"):
+        read_rows(path)
+
+
+def test_long_cells_blank_lines_and_upper_case_names(tmp_path):
+    (path := tmp_path / "P.CSV").write_text(f'prompt,x\n\n"{"long " * 40_000}",\n\n', encoding="utf-8")
+    assert read_rows(path) == [{"prompt": "long " * 40_000, "x": None}]
+
+
+def test_the_row_to_blame_is_found_in_a_large_table():
+    rows = [{"prompt": f"p{k}", "note": k} for k in range(20_000)]
+    rows[17_001]["note"] = "text"
+    with pytest.raises(ValueError, match="row 17001 does not fit"):
+        padlab.load_prompts(rows)
+
+
 def test_parquet_keeps_lists_and_numbers(tmp_path):
     row = {"prompt": "p", "answers": [{"answer": "a", "rank": 1.0}, {"answer": "b", "rank": 2.0}], "turns": 1}
     pd.DataFrame([row]).to_parquet(tmp_path / "p.parquet")

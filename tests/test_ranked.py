@@ -553,3 +553,42 @@ def test_responses_are_whole_unless_the_data_say_otherwise(tiny):
     }
     assert reward["cut"][1] == pytest.approx(reward["whole"][1])
     assert reward["cut"][0] > reward["whole"][0] + 0.1
+
+
+def test_equal_texts_of_a_prompt_share_their_mean_score():
+    row = {"prompt": "p", "responses": ["a", "b", "a"], "score": [4.0, 3.0, 0.0]}
+    with pytest.warns(UserWarning, match="1 prompts hold equal responses with different scores"):
+        table = from_ranked([row], scale="raw")
+    assert table["teacher_reward"][0] == [2.0, 3.0, 2.0]
+    same = {"prompt": "p", "responses": ["a", "b", "a"], "score": [4.0, 3.0, 4.0]}
+    assert from_ranked([same], scale="raw")["teacher_reward"][0] == [4.0, 3.0, 4.0]  # no warning
+
+
+def test_several_raters_of_an_answer_count_as_one_response():
+    rated = [("a", 5), ("a", 1), ("b", 4), ("b", 3), ("c", 3)]
+    rows = [{"prompt": "p", "response": text, "score": score} for text, score in rated]
+    rows += [{"prompt": "q", "response": "same", "score": score} for score in (1, 2)]
+    with pytest.warns(UserWarning, match="1 prompts with one response are left out, first row 5"):
+        table = from_ranked(rows, scale="raw")
+    assert list(table) == [{"prompt": "p", "responses": ["a", "b", "c"], "teacher_reward": [3.0, 3.5, 3.0]}]
+
+
+def test_faulty_rows_can_be_left_out():
+    rows = [pair(**PLAIN), pair("", "cod", **PLAIN), pair(**PLAIN), pair(None, "cod", **PLAIN)]
+    with pytest.raises(ValueError, match=r"row 1, chosen: empty.*1 more cannot be read: rows 3.*skip_faulty=True"):
+        from_ranked(rows)
+    with pytest.warns(UserWarning, match=r"2 rows are left out: row 1.*rows 3"):
+        assert len(from_ranked(rows, skip_faulty=True)) == 2
+    with pytest.raises(ValueError, match="row 0"):
+        from_ranked([rows[1]], skip_faulty=True)
+
+
+def test_columns_of_single_responses_and_scores_of_any_size():
+    rows = [{"prompt": "p", "response": r, "score": s, "finished": True} for r, s in (("a", 1.7e308), ("b", -1.7e308))]
+    with pytest.warns(UserWarning, match="left out: finished"):
+        assert from_ranked(rows)["teacher_reward"][0] == [pytest.approx(1), pytest.approx(-1)]
+
+
+def test_labels_as_pandas_writes_them():
+    rows = [{"prompt": "p", "completion": c, "label": x} for c, x in (("a", "True"), ("b", "False"))]
+    assert from_ranked(rows, scale="raw")["teacher_reward"][0] == [1.0, 0.0]

@@ -116,3 +116,16 @@ def test_students_of_another_tokenizer_have_no_kl(tiny):
     other = compare_students(*tiny, PROMPTS[:2], HELDOUT[:2], methods=["ppd"], **SETTINGS)
     assert "kl_to_start" in other.per_prompt["ppd"]
     assert ("kl_to_start" in other.per_prompt["teacher"]) == tiny.student.shares_vocabulary(tiny.teacher)
+
+
+def test_settings_for_no_method_and_prompts_on_both_sides_are_refused(models):
+    with pytest.raises(ValueError, match="method_settings names dppo, not among the methods ppd"):
+        compare_students(*models, PROMPTS, HELDOUT, methods=["ppd"], method_settings={"dppo": {}}, **SETTINGS)
+    with pytest.raises(ValueError, match="1 of the held-out prompts are training prompts"):
+        compare_students(*models, PROMPTS, [*HELDOUT, PROMPTS[0]], methods=["ppd"], **SETTINGS)
+    with pytest.raises(ValueError, match=r"write \['ppd'\]"):
+        compare_students(*models, PROMPTS, HELDOUT, methods="ppd", **SETTINGS)
+
+
+def test_the_target_of_agreement_is_named(compared):
+    assert "agreement (tau, divergence) is with the teacher's calibrated reward, alpha 0, beta 10" in str(compared)

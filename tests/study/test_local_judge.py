@@ -60,6 +60,12 @@ def test_a_judge_that_follows_the_place_ties_everything(prefers, tiny):
     assert found["prob_first_place"] == [0.95, 0.95]
 
 
+def test_a_judge_without_opinion_ties_everything(prefers, tiny):
+    prefers(lambda first, second: 0.5)
+    found = shares(local_win_rate(tiny.teacher, rows(["cccc"]), rows(["a"])))
+    assert (found["win_rate"], found["ties"], found["order_consistency"]) == ([0.5], [1.0], [0.0])
+
+
 def test_only_texts_of_similar_length_are_matched(prefers, tiny):
     prefers(lambda first, second: 0.9 if first < second else 0.1)
     found = local_win_rate(tiny.teacher, rows(["a" * 10], ["a" * 4]), rows(["b" * 12], ["b" * 12]))
@@ -101,7 +107,13 @@ def test_agreement_compares_best_and_worst_where_they_differ(prefers, tiny, tmp_
     found = judge_agreement(tiny.teacher, path)
     assert (found.accuracy.estimate, found.accuracy.count) == (0.5, 2)
     assert found.longer.estimate == 0.5
-    assert judge_agreement(tiny.teacher, path, limit=1).accuracy.estimate == 1
+    one = judge_agreement(tiny.teacher, path, limit=1).accuracy
+    assert one.estimate == 1
+    assert one.low < 0.5  # one pair proves little
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        judge_agreement(tiny.teacher, path, limit=0)
+    partly = {**ranked[0], "gpt4_preference": [None, 0.2, 0.3, 0.9]}
+    assert judge_agreement(tiny.teacher, [partly]).accuracy.count == 1
     with pytest.raises(ValueError, match=r"no prompt has two answers whose preferences differ by 0\.1"):
         judge_agreement(tiny.teacher, ranked[2:])
     with pytest.raises(ValueError, match="row 0: no column gpt4_preference"):
