@@ -5,6 +5,7 @@ page such as GitHub's that runs no widgets, shows the view as it was when the ce
 """
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from padlab.lm.models import LanguageModel
 from padlab.rankings.checks import Numbers
-from padlab.show.explore_model_views import COLDEST, letters_of
+from padlab.show.explore_model_views import COLDEST, letters_of, number
 from padlab.show.explore_views import (
     alpha_view,
     beta_view,
@@ -117,6 +118,7 @@ def explore_beta(
     rewards: Shaped[Tensor, " items"] | Numbers,
     labels: Sequence[str] | None = None,
     other: Shaped[Tensor, " items"] | Numbers | None = None,
+    beta: float = 10.0,
 ) -> Explorer:
     """Slider for beta: how sharp is the distribution over rankings?
 
@@ -124,15 +126,17 @@ def explore_beta(
         rewards: n rewards, nats/token, 2 to 7 responses; of the student where `other` is given.
         labels: n texts of the responses.
         other: the teacher's n rewards, to compare both.
+        beta: where the slider starts, 0 or more.
 
     Raises:
         ValueError: as `explore_views.beta_view`.
 
-    >>> explore_beta([-1.0, -2.0]).named["beta"].value
-    10.0
+    >>> explore_beta([-1.0, -2.0], beta=2.0).named["beta"].value
+    2.0
     """
-    beta = _slider("beta (factor on the rewards)", 10.0, 0.0, 30.0, 0.1)
-    return Explorer(partial(beta_view, rewards, other=other, labels=labels), {"beta": beta})
+    beta = number(beta, "beta", 0)
+    slider = _slider("beta (factor on the rewards)", beta, 0.0, max(30.0, beta), 0.1)
+    return Explorer(partial(beta_view, rewards, other=other, labels=labels), {"beta": slider})
 
 
 def explore_ranking(scores: Shaped[Tensor, " items"] | Numbers) -> Explorer:
@@ -176,12 +180,14 @@ def explore_temperature(logits: Shaped[Tensor, " tokens"] | Numbers, tokens: Seq
 def explore_pull() -> Explorer:
     """Sliders for the two models' score gaps: where does each loss pull the student, and how hard?
 
+    At first the student has no preference (gap 0) and the teacher has P(A first) = 0.8 (gap log 4).
+
     >>> sorted(explore_pull().named)
     ['student_gap', 'teacher_gap']
     """
     gaps = {
         f"{model}_gap": _slider(f"{model}'s gap s_A − s_B (beta × reward)", value, -6.0, 6.0, 0.1)
-        for model, value in {"student": 0.0, "teacher": 1.4}.items()
+        for model, value in {"student": 0.0, "teacher": math.log(4)}.items()
     }
     return Explorer(pull_view, gaps)
 

@@ -20,14 +20,14 @@ from padlab.show.html import Html, escape, shorten, visible
 from padlab.show.html.safe import CELL, letter, num
 from padlab.show.plots.style import DATA, STUDENT, TEACHER
 
-MOST_TOKENS, DEAREST = 12, 8  # bars of tokens; rows in the table of the dearest tokens
+MOST_TOKENS, COSTLIEST = 12, 8  # bars of tokens; rows in the table of the costliest tokens
 COLDEST = 0.01  # the lowest temperature
-NO_PULL = 5e-4  # smaller derivatives have no direction worth naming
+NO_PULL = 5e-4  # smaller pulls have no direction worth naming
 LOSSES = {
     "VPD": vpd_loss,
-    "PPD, Jensen-Shannon": ppd_loss,
-    "PPD, forward KL(teacher‖student)": partial(ppd_loss, divergence="forward_kl"),
-    "PPD, reverse KL(student‖teacher)": partial(ppd_loss, divergence="reverse_kl"),
+    "PPD (JSD)": ppd_loss,
+    "KL(teacher || student)": partial(ppd_loss, divergence="forward_kl"),
+    "KL(student || teacher)": partial(ppd_loss, divergence="reverse_kl"),
 }
 
 
@@ -107,33 +107,33 @@ def pull_view(student_gap: float, teacher_gap: float) -> Html:
 
 
 def pulls(student_gap: float, teacher_gap: float) -> dict[str, tuple[float, float]]:
-    """Each loss of two responses and its derivative by the student's gap s_A - s_B, by autograd in float64.
+    """Each loss of two responses, and its pull on the student's gap s_A - s_B, by autograd in float64.
 
     Returns:
-        name of the loss -> (value in nats, derivative); a negative derivative means: training raises A.
+        name of the loss -> (value in nats, pull: minus the derivative by the gap); a pull above 0 raises A.
 
     >>> pulls(0.0, 1.0)["VPD"][1]
-    -0.5
+    0.5
     """
     results = {}
     for name, loss in LOSSES.items():
         gap = torch.tensor(float(student_gap), dtype=torch.float64, requires_grad=True)
         teacher = torch.tensor([float(teacher_gap), 0.0], dtype=torch.float64)
         value = loss(torch.stack([gap, torch.zeros_like(gap)]), teacher)
-        results[name] = float(value.detach()), float(torch.autograd.grad(value, gap)[0])
+        results[name] = float(value.detach()), -float(torch.autograd.grad(value, gap)[0])
     return results
 
 
 def _pull_table(found: Mapping[str, tuple[float, float]]) -> Html:
-    longest = max(1.0, *(abs(gradient) for _, gradient in found.values()))
+    longest = max(1.0, *(abs(pull) for _, pull in found.values()))
     rows, lines = [], []
-    for name, (value, gradient) in found.items():
-        words = "← towards B" if gradient > 0 else "towards A →"
-        words = words if abs(gradient) > NO_PULL else f"below {NO_PULL:g}"
-        cells = {"loss": name, "value (nats)": num(value, 3), "d loss / d gap": num(gradient, 3)}
+    for name, (value, pull) in found.items():
+        words = "← towards B" if pull < 0 else "towards A →"
+        words = words if abs(pull) > NO_PULL else f"below {NO_PULL:g}"
+        cells = {"loss": name, "value (nats)": num(value, 3), "pull on the gap": num(pull, 3)}
         rows.append(cells | {"← towards B | towards A →": words})
-        look = f"{CELL}width:16em;text-align:{'right' if gradient < 0 else 'left'}"
-        drawn = f'<td style="{look}">{_arrow(-gradient / longest)}{escape(words)}</td>'
+        look = f"{CELL}width:16em;text-align:{'right' if pull > 0 else 'left'}"
+        drawn = f'<td style="{look}">{_arrow(pull / longest)}{escape(words)}</td>'
         lines.append("".join(f'<td style="{CELL}">{escape(text)}</td>' for text in cells.values()) + drawn)
     head = "".join(f'<th scope="col" style="{CELL}text-align:left">{escape(text)}</th>' for text in rows[0])
     body = "".join(f"<tr>{line}</tr>" for line in lines)
@@ -153,6 +153,8 @@ def _arrow(share: float) -> str:
 
 def token_gap_view(model: LanguageModel, prompt: str | Sequence[Mapping[str, Any]], a: str, b: str) -> Html:
     """Which tokens make one response cost more than the other? The model scores both, token by token.
+
+    Both have one colour scale: the darkest is the lowest log-probability of the two, rounded down to whole nats.
 
     Args:
         model: any `LanguageModel`.
@@ -174,11 +176,12 @@ def token_gap_view(model: LanguageModel, prompt: str | Sequence[Mapping[str, Any
     more = f"{'B' if gap >= 0 else 'A'} costs {num(abs(gap), 3)} more than {'A' if gap >= 0 else 'B'}"
     text = f"Reward A {num(reward['A'], 3)}, reward B {num(reward['B'], 3)} nats/token: {more}"
     asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    low = min(-1, math.floor(min(min(logps) for _, logps in scored.values())))  # below 0, also if all are certain
     return page(
         line(text, bold=True),
         line(shorten(asked, 300)),
-        *(html.token_heatmap(*scored[name], title=name) for name in "AB"),
-        _dearest(scored, shares),
+        *(html.token_heatmap(*scored[name], title=name, low=low) for name in "AB"),
+        _costliest(scored, shares),
         line(
             "A token's share is its log-probability / number of tokens; the shares of a response add up to its reward."
         ),
@@ -194,14 +197,14 @@ def contributions(logps: Sequence[float]) -> np.ndarray:
     return np.asarray(logps, dtype=np.float64) / len(logps)
 
 
-def _dearest(scored: Mapping[str, tuple[list[str], list[float]]], shares: Mapping[str, np.ndarray]) -> Html:
+def _costliest(scored: Mapping[str, tuple[list[str], list[float]]], shares: Mapping[str, np.ndarray]) -> Html:
     rows = [
         {"response": name, "place": k + 1, "token": token_name(token), "log p (nats)": logp, "share": shares[name][k]}
         for name, (tokens, logps) in scored.items()
         for k, (token, logp) in enumerate(zip(tokens, logps, strict=True))
     ]
     columns = {name: name for name in rows[0]} | {"share": "share of the reward (nats/token)"}
-    return html.table(sorted(rows, key=lambda row: row["share"])[:DEAREST], columns, caption="The dearest tokens")
+    return html.table(sorted(rows, key=lambda row: row["share"])[:COSTLIEST], columns, caption="The costliest tokens")
 
 
 def number(value: float, name: str, lowest: float) -> float:

@@ -44,6 +44,9 @@ def plot_calls(labels=None, title=None):
             {text: [(0.3, 0.2, 0.4), (0.6, 0.5, 0.7)], "greedy": [(0.4, 0.2, 0.5), (0.9, 0.8, 1.0)]},
             title=title,
         ),
+        "plot_students": lambda: plots.plot_students(
+            {"length": 7.0, text: 0.4}, {text: {"length": (1, 0, 2), text: (-0.1, -0.2, 0.1)}}, title=title
+        ),
         "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),
         "plot_scatter": lambda: plots.plot_scatter(
             probs,

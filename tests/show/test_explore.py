@@ -280,7 +280,7 @@ def test_temperature_view_refuses_what_it_cannot_show(arguments, message):
 
 # --- pull
 
-JS, FORWARD, REVERSE = "PPD, Jensen-Shannon", "PPD, forward KL(teacher‖student)", "PPD, reverse KL(student‖teacher)"
+JS, FORWARD, REVERSE = "PPD (JSD)", "KL(teacher || student)", "KL(student || teacher)"
 
 
 def logit(p):
@@ -304,15 +304,15 @@ def test_known_losses():
 
 
 @pytest.mark.parametrize(("student", "teacher"), [(0.5, 0.8), (0.01, 0.99), (0.9, 0.3), (0.7, 0.75), (0.2, 0.6)])
-def test_losses_and_derivatives_agree_with_differences(student, teacher):
+def test_losses_and_pulls_agree_with_differences(student, teacher):
     gap, step, found = logit(student), 1e-5, pulls(logit(student), logit(teacher))
     sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
     low, high = (losses_by_hand(sigmoid(gap + d), teacher) for d in (-step, step))
     for name, value in losses_by_hand(student, teacher).items():
         assert found[name][0] == pytest.approx(value, rel=1e-6)
-        assert found[name][1] == pytest.approx((high[name] - low[name]) / (2 * step), rel=1e-4, abs=1e-8)
-    assert found["VPD"][1] == pytest.approx(student - (teacher > 0.5), abs=1e-9)
-    assert found[FORWARD][1] == pytest.approx(student - teacher, abs=1e-9)
+        assert found[name][1] == pytest.approx((low[name] - high[name]) / (2 * step), rel=1e-4, abs=1e-8)
+    assert found["VPD"][1] == pytest.approx((teacher > 0.5) - student, abs=1e-9)
+    assert found[FORWARD][1] == pytest.approx(teacher - student, abs=1e-9)
 
 
 def test_the_arrows_point_to_where_training_goes():
@@ -352,17 +352,26 @@ def test_contributions_add_up_to_the_rewards(tiny):
     assert order.format(f"{abs(difference):.3f}") in shown
 
 
-def test_the_dearest_token_comes_first(tiny):
+def test_the_costliest_token_comes_first(tiny):
     (_, logps) = padlab.score_tokens(tiny.teacher, "Well?", ["yes, of course"])[0]
     (_, other) = padlab.score_tokens(tiny.teacher, "Well?", ["no"])[0]
     shares = {("A", k + 1): v / len(logps) for k, v in enumerate(logps)}
     shares |= {("B", k + 1): v / len(other) for k, v in enumerate(other)}
-    (response, place), dearest = min(shares.items(), key=lambda item: item[1])
+    (response, place), costliest = min(shares.items(), key=lambda item: item[1])
     lines = views.token_gap_view(tiny.teacher, "Well?", "yes, of course", "no").text.splitlines()
-    first = lines[lines.index("The dearest tokens") + 2].split()
+    first = lines[lines.index("The costliest tokens") + 2].split()
     assert first[:2] == [response, str(place)]
-    assert float(first[-1]) == pytest.approx(dearest, rel=6e-3)
-    assert len(lines) - lines.index("The dearest tokens") == 2 + min(8, len(shares)) + 1
+    assert float(first[-1]) == pytest.approx(costliest, rel=6e-3)
+    assert len(lines) - lines.index("The costliest tokens") == 2 + min(8, len(shares)) + 1
+
+
+def test_both_responses_have_one_scale_down_to_the_lowest_token(tiny, monkeypatch):
+    texts = {name: [name] for name in ("first", "second")}
+    for lowest, darkest in ((-20.3, "−21.00"), (-3.0, "−3.00"), (0.0, "−1.00")):
+        scored = [(texts["first"], [lowest]), (texts["second"], [lowest / 2])]
+        monkeypatch.setattr("padlab.show.explore_model_views.score_tokens", lambda *_, scored=scored: scored)
+        shown = views.token_gap_view(tiny.teacher, "Well?", "first", "second")._repr_html_()
+        assert re.sub("<[^>]*>", "", shown).count(f"{darkest} nats and below") == 2
 
 
 def test_messages_are_a_prompt_too(tiny):
@@ -447,6 +456,9 @@ def test_moving_a_slider_shows_the_view_of_its_value():
     assert widget.output.value == expected._repr_html_()
     assert widget.shown == expected
     beta = explore.explore_beta([-1.0, -2.0], other=[-2.0, -1.0])
+    assert beta.shown == views.beta_view([-1.0, -2.0], 10.0, other=[-2.0, -1.0])
+    for start in (2.0, 50.0):
+        assert explore.explore_beta([-1.0, -2.0], beta=start).shown == views.beta_view([-1.0, -2.0], start)
     beta.named["beta"].value = 3.0
     assert beta.shown == views.beta_view([-1.0, -2.0], 3.0, other=[-2.0, -1.0])
     ranking = explore.explore_ranking([1.0, 2.0, 0.0])
@@ -456,6 +468,10 @@ def test_moving_a_slider_shows_the_view_of_its_value():
     temperature.named["temperature"].value = 0.2
     assert temperature.shown == views.temperature_view([1.0, 2.0], 0.2, ["a", "b"])
     pull = explore.explore_pull()
+    assert pull.shown == views.pull_view(0.0, math.log(4))
+    assert "student 0.50, teacher 0.80" in pull.shown.text
+    pulled = [row.split() for row in pull.shown.text.splitlines() if row.startswith(FORWARD)]
+    assert pulled[0][3:5] == ["0.193", "0.300"], "KL(teacher || student) pulls by 0.8 - 0.5"
     pull.named["teacher_gap"].value = -3.0
     assert pull.shown == views.pull_view(0.0, -3.0)
 
@@ -527,6 +543,8 @@ def test_bad_input_is_refused_when_the_widget_is_made():
         explore.explore_alpha([{"prompt": "a", "responses": ["b"]}])
     with pytest.raises(ValueError, match="give 2 to 7"):
         explore.explore_beta([1.0])
+    with pytest.raises(ValueError, match="beta"):
+        explore.explore_beta([1.0, 2.0], beta=-1.0)
 
 
 def test_display_carries_the_widget_its_twin_and_a_text(tiny):

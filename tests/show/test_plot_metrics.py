@@ -177,3 +177,31 @@ def test_bad_input_says_what_and_how_to_mend_it(call, message):
 def test_the_best_alpha_is_the_lowest_where_less_is_better():
     figure = plots.plot_alpha_curve([0, 0.5, 1], [0.3, 0.1, 0.2], [0.2, 0.0, 0.1], [0.4, 0.2, 0.3], metric="jsd")
     assert "Lowest mean Jensen-Shannon divergence: 0.10 [0.00, 0.20] at alpha 0.5" in figure.alt_text
+
+
+STUDENTS = {
+    "ppd": {"right": (0.3, 0.2, 0.4), "jsd": (-0.1, -0.2, -0.05)},
+    "dpo": {"right": (-0.1, -0.2, 0.1), "jsd": (0.1, 0.05, 0.2)},
+    "teacher": {"right": (0.5, 0.4, 0.6)},
+}
+
+
+def test_students_stand_where_the_paired_difference_puts_them():
+    figure = plots.plot_students({"right": 0.4, "jsd": 0.3}, STUDENTS)
+    right, jsd = figure.axes[:2]
+    assert [tick.get_text() for tick in right.get_yticklabels()] == ["before", "ppd", "dpo", "teacher"]
+    assert right.lines[0].get_xdata()[0] == pytest.approx(0.4)  # the level before
+    ends = {round(float(x), 3) for bar in right.collections for path in bar.get_paths() for x in path.vertices[:, 0]}
+    assert {0.6, 0.8, 0.2, 0.5} <= ends
+    assert "less is better" in jsd.get_xlabel()
+    assert "less is better" not in right.get_xlabel()
+    assert "1 of 2 trained students better, 0 worse" in repr(figure)
+    assert "1 of 2 trained students better, 1 worse" in repr(plots.plot_students({"jsd": 0.3}, STUDENTS))
+
+
+def test_measures_without_an_interval_are_left_out():
+    gsm8k = {"ppd": {**STUDENTS["ppd"], "gsm8k": (0.0, math.nan, math.nan)}}
+    figure = plots.plot_students({"right": 0.4, "gsm8k": 0.0}, gsm8k)
+    assert len([ax for ax in figure.axes if ax.get_visible()]) == 1
+    with pytest.raises(ValueError, match="at least one student with a measure"):
+        plots.plot_students({"gsm8k": 0.0}, gsm8k)

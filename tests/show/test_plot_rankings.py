@@ -98,6 +98,23 @@ def test_permutohedron_is_the_solid():
     assert min(gaps) > 0.4
 
 
+@pytest.mark.parametrize("sure", list(itertools.permutations([60.0, 40.0, 20.0, 0.0])))
+def test_permutohedron_lies_inside_its_figure_and_names_what_is_probable(sure):
+    figure = plots.plot_permutohedron(sure, [0.4, 1.3, 0.0, 2.0], labels=["a", "b", "c", "d"])
+    assert figure.get_figheight() <= 5.4 + 1e-9
+    (ax,), renderer = figure.axes, figure.canvas.get_renderer()
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    for wedge in ax.patches:
+        (x, y), r = wedge.center, wedge.r
+        assert left <= x - r <= x + r <= right
+        assert low <= y - r <= y + r <= high
+    figure.draw(renderer)
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in ax.texts}
+    teacher = [plackett_luce([0.4, 1.3, 0.0, 2.0], r) for r in itertools.permutations(range(4))]
+    assert len(boxes) - sum(p >= 0.02 for p in teacher) in (0, 1)
+    assert not [pair for pair in itertools.combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])]
+
+
 def test_simplex_puts_a_sure_first_choice_at_its_corner():
     figure = plots.plot_simplex([0.0, 50.0, 0.0], [50.0, 0.0, 0.0])
     corner = {

@@ -8,7 +8,7 @@ import torch
 
 import padlab
 from padlab.lm.fast.scoring import next_token_logprobs
-from padlab.study.judge import judge_quality, make_pairs
+from padlab.study.judge import PreferencePair, judge_quality, make_pairs
 from padlab.study.judge_training import prepare_judge, question_losses, training_questions
 
 PROMPTS = [f"Say {word}." for word in ("red", "blue", "green", "black", "white", "brown")]
@@ -105,6 +105,36 @@ def test_selection_refuses_to_resume_under_another_judge(tiny, judged, tmp_path)
     padlab.add_selection_probs(rows, tiny.teacher, folder=tmp_path)
     with pytest.raises(ValueError, match="judge: 'none' in the folder"):
         padlab.add_selection_probs(rows, judged[2], folder=tmp_path)
+
+
+@pytest.mark.parametrize("better", ["a", "b"])
+def test_shares_have_a_width_where_all_prompts_agree(tiny, monkeypatch, better):
+    """Accuracy and order consistency: Wilson's interval of 0 or 1 per prompt; the bootstrap's would be a point."""
+    answer = {"selection_prob": [0.9, 0.1] if better == "a" else [0.1, 0.9], "position_bias": 0.0, "option_mass": 1.0}
+    ask = lambda rows, *_: [row | answer | {"order_consistency": float(better == "a")} for row in rows]  # noqa: E731
+    monkeypatch.setattr("padlab.study.judge.add_selection_probs", ask)
+    pairs = [PreferencePair(f"prompt {k}", "a", "b", "note") for k in range(24)]
+    found = judge_quality(tiny.teacher, pairs)["note"]
+    for name in ("accuracy", "order_consistency"):
+        value, low, high, count = found[name]
+        assert all(isinstance(v, float) for v in (value, low, high))
+        assert count == 24
+        # Wilson's at 24 of 24: z^2 / (n + z^2) away from the estimate
+        ends = (1 - 3.8415 / 27.8415, 1) if better == "a" else (0, 3.8415 / 27.8415)
+        assert (value, low, high) == pytest.approx((float(better == "a"), *ends), abs=1e-4)
+        assert 0 <= low <= value + 1e-9
+        assert value - 1e-9 <= high <= 1
+    assert found["option_mass"][:3] == (1, 1, 1)  # no share of yes and no: the bootstrap's
+    assert found["p_better"].low == found["p_better"].high
+
+
+def test_a_prompt_with_several_pairs_keeps_the_bootstrap(tiny, monkeypatch):
+    answers = iter([[0.9, 0.1], [0.1, 0.9]] * 6)
+    rest = {"position_bias": 0.0, "option_mass": 1.0, "order_consistency": 1.0}
+    ask = lambda rows, *_: [row | rest | {"selection_prob": next(answers)} for row in rows]  # noqa: E731
+    monkeypatch.setattr("padlab.study.judge.add_selection_probs", ask)
+    pairs = [PreferencePair(f"prompt {k // 2}", "a", "b", "note") for k in range(12)]
+    assert judge_quality(tiny.teacher, pairs)["note"]["accuracy"] == (0.5, 0.5, 0.5, 6)
 
 
 def test_the_same_call_again_trains_nothing_and_gives_the_same(tiny, judged, monkeypatch):

@@ -167,9 +167,18 @@ def finish(figure: Figure, title: str | None, finding: str, subject: str, key: S
     figure.suptitle(textwrap.fill(text, width), x=0.012, ha="left")
     figure.alt_text = visible(f"{subject}. {finding}.")
     if key:
-        figure.set_figheight(figure.get_figheight() + 0.017 * font_size * len(key))
+        figure.set_figheight(figure.get_figheight() + key_height(key))
         figure.supxlabel("\n".join(key), x=0.02, ha="left", fontsize="small")
     return figure
+
+
+def key_height(key: Sequence[str]) -> float:
+    """Height of the key below a figure, inches.
+
+    >>> key_height([])
+    0.0
+    """
+    return 0.017 * float(matplotlib.rcParams["font.size"]) * len(key)
 
 
 def legend_above(axes: Axes, columns: int = 4) -> None:
