@@ -45,7 +45,9 @@ def plot_calls(labels=None, title=None):
             title=title,
         ),
         "plot_students": lambda: plots.plot_students(
-            {"length": 7.0, text: 0.4}, {text: {"length": (1, 0, 2), text: (-0.1, -0.2, 0.1)}}, title=title
+            {"length": 7.0, text: 0.4},
+            {text: {"length": (1, 0, 2), text: (-0.1, -0.2, 0.1)}, "teacher": {"length": (2, 1, 3)}},
+            title=title,
         ),
         "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),
         "plot_scatter": lambda: plots.plot_scatter(

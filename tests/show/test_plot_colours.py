@@ -15,7 +15,7 @@ from padlab.show.plots import style
 from padlab.show.plots.style import STUDENT, TEACHER, house_style
 
 ALL = [name for name in plots.__all__ if name.startswith("plot_")]
-BOTH_MODELS = {name for name in ALL if "student" in str(inspect.signature(getattr(plots, name)))}
+BOTH_MODELS = {"plot_students", name for name in ALL if "student" in str(inspect.signature(getattr(plots, name)))}
 BOTH_MODELS |= {"plot_rank_marginals", "plot_scatter"}  # panels, points in the models' colours
 
 
