@@ -250,3 +250,16 @@ def wilson_interval(
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half_width = z / (1 + z**2 / trials) * (share * (1 - share) / trials + z**2 / (4 * trials**2)).sqrt()
     return Interval(share, centre - half_width, centre + half_width, int(trials.sum()))
+
+
+def share_interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """Mean of numbers from 0 to 1 as a share of successes (0.5: a tie), with its 95 % Wilson interval, as floats.
+
+    Unlike the bootstrap's, this interval has a width also where all values agree.
+
+    >>> print(share_interval([1.0, 1.0, 1.0, 1.0]))  # low: 4 / (4 + 1.96^2)
+    +1.000 [+0.510, +1.000]
+    """
+    successes = torch.tensor(float(np.sum(values)), dtype=torch.float64)
+    ends = (float(end.clamp(0, 1)) for end in wilson_interval(successes, len(values))[:3])  # rounding: -1e-17
+    return Interval(*ends, len(values))

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from padlab import LanguageModel, add_selection_probs
 from padlab.conversations import conversation, transcript
-from padlab.rankings.uncertainty import Interval, mean_interval, wilson_interval
+from padlab.rankings.uncertainty import Interval, mean_interval, share_interval
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -93,20 +91,12 @@ def _quality(rows: Sequence[dict[str, Any]]) -> dict[str, Interval]:
         "prob_first": [0.5 + row["position_bias"] for row in rows],
         **{name: [row[name] for row in rows] for name in ("option_mass", "order_consistency")},
     }
+    shares = "accuracy", "order_consistency"
     per_prompt = {name: _per_prompt(rows, values) for name, values in measures.items()}
     return {
-        name: _share_interval(values) if name in ("accuracy", "order_consistency") else mean_interval(values)
+        name: share_interval(values) if name in shares and set(values) <= {0.0, 1.0} else mean_interval(values)
         for name, values in per_prompt.items()
     }
-
-
-def _share_interval(values: Sequence[float]) -> Interval:
-    """Wilson's interval of the share of ones; the bootstrap's where a prompt of several pairs is between 0 and 1."""
-    if not set(values) <= {0.0, 1.0}:
-        return mean_interval(values)
-    share, *ends = wilson_interval(torch.tensor(sum(values), dtype=torch.float64), len(values))[:3]
-    low, high = (float(end.clamp(0, 1)) for end in ends)  # rounding may leave -1e-17
-    return Interval(float(share), low, high, len(values))
 
 
 def _per_prompt(rows: Sequence[dict[str, Any]], values: Sequence[float]) -> list[float]:

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from padlab import LanguageModel, add_selection_probs, check_candidates
 from padlab.conversations import PREVIOUS, conversation
 from padlab.data_files import read_rows
-from padlab.rankings.uncertainty import Interval, mean_interval, wilson_interval
+from padlab.rankings.uncertainty import Interval, mean_interval, share_interval
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -154,7 +153,7 @@ def judge_agreement(
         raise ValueError(f"no prompt has two answers whose preferences differ by {CLEAR} or more")
     judged = _judge(judge, pairs[:limit], **selection)
     accuracy = (np.sign(judged["mean_probability"] - 0.5) + 1) / 2
-    return Agreement(*(_share(v) for v in (accuracy, judged["longer"], judged["order_consistency"])))
+    return Agreement(*(share_interval(v) for v in (accuracy, judged["longer"], judged["order_consistency"])))
 
 
 def _best_and_worst(row: int, entry: Any) -> dict[str, Any] | None:
@@ -167,12 +166,6 @@ def _best_and_worst(row: int, entry: Any) -> dict[str, Any] | None:
         return None
     asked = {c: entry[c] for c in ("prompt", PREVIOUS) if entry.get(c)}
     return {**asked, "responses": [known[-1][1], known[0][1]]}
-
-
-def _share(values: np.ndarray) -> Interval:
-    """Share of pairs with its Wilson interval, which is no point where all agree."""
-    found = wilson_interval(torch.tensor(float(values.sum())), len(values))
-    return Interval(*(float(value) for value in found[:3]), len(values))
 
 
 def _judge(judge: LanguageModel, pairs: list[dict[str, Any]], **selection: Any) -> dict[str, np.ndarray]:

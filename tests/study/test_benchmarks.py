@@ -17,7 +17,7 @@ from padlab.study.benchmarks import answers as answers_module
 from padlab.study.benchmarks.answers import generate_answers
 from padlab.study.benchmarks.gsm8k import final_number, gsm8k_strict
 from padlab.study.benchmarks.questions import Question
-from padlab.study.benchmarks.results import ratio_interval, share_interval
+from padlab.study.benchmarks.results import percent_interval, ratio_interval
 from padlab.study.benchmarks.run import BENCHMARKS, read_judgements, run_benchmark
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -116,7 +116,7 @@ def test_official_files_are_read_whole(name, count):
     assert {len(q.turns) for q in questions} == ({2} if name == "mt_bench" else {1})
     if name == "mt_bench":
         assert {(q.category, q.temperature) for q in questions} == set(mt_bench.TEMPERATURES.items())
-        assert all(mt_bench._category(q.id, {}) == q.category for q in questions)
+        assert all(mt_bench._category(q.id) == q.category for q in questions)
 
 
 def test_answers_are_those_of_the_sampling_engine(model):
@@ -431,7 +431,7 @@ def test_a_question_judged_twice_counts_once(tmp_path):
 
 
 def test_shares_are_no_points_where_all_agree():
-    low, high = share_interval([True] * 10)[1:3]
+    low, high = percent_interval([True] * 10)[1:3]
     assert low < 80 < 99 < high <= 100.0001
     assert math.isnan(ratio_interval([1.0], [2.0]).low)
 

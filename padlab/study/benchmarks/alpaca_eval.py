@@ -55,7 +55,7 @@ def judging_command(path: Path, model: str) -> str:
     )
 
 
-def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Results:
+def read_judgements(path: str | Path) -> Results:
     """Win rates of an `annotations.json` of `alpaca_eval`, in percent, with the official standard error in the note.
 
     The length-controlled rate is computed by the package `alpaca_eval` where it is installed and its data can be had;

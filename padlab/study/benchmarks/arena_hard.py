@@ -55,7 +55,7 @@ def judging_command(path: Path, model: str) -> str:
     )
 
 
-def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Results:
+def read_judgements(path: str | Path) -> Results:
     """The Bradley-Terry win rate against the baseline, in percent, of a file of judgements of one model.
 
     With a single opponent the maximum likelihood of the Bradley-Terry model is in closed form: sigmoid of the

@@ -17,7 +17,7 @@ from padlab.runs import write_jsonl
 from padlab.study.benchmarks.answers import Answer
 from padlab.study.benchmarks.gsm8k_examples import EXAMPLES
 from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts
-from padlab.study.benchmarks.results import Result, Results, judged_rows, share_interval
+from padlab.study.benchmarks.results import Result, Results, judged_rows, percent_interval
 
 HUB = Hub("openai/gsm8k", "main/test-00000-of-00001.parquet")
 SETTINGS = {"max_new_tokens": 512, "top_p": 1.0}
@@ -126,7 +126,7 @@ def judging_command(path: Path, model: str) -> str:
     )
 
 
-def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Results:
+def read_judgements(path: str | Path) -> Results:
     """Right answers in percent, by the flexible and by the strict rule, of a file of `write_answers`.
 
     Raises:
@@ -137,7 +137,7 @@ def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Res
     for model in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == model]
         for measure, rule in (("right, %", gsm8k_correct), ("right by the strict rule, %", gsm8k_strict)):
-            found.append(Result(NAME, model, measure, share_interval([rule(r["response"], r["gold"]) for r in own])))
+            found.append(Result(NAME, model, measure, percent_interval([rule(r["response"], r["gold"]) for r in own])))
     return Results(tuple(found))
 
 

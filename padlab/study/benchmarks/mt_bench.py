@@ -53,12 +53,11 @@ def judging_command(path: Path, model: str) -> str:
     )
 
 
-def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Results:
+def read_judgements(path: str | Path) -> Results:
     """Mean scores (1 to 10) of every model in a file of single-answer judgements: of both turns, each, each category.
 
     Args:
-        path: `gpt-4_single.jsonl`, or another judge's.
-        questions: tell the categories; without them the official numbering 81 to 160 does.
+        path: `gpt-4_single.jsonl`, or another judge's. The official numbering, 81 to 160, tells the category.
 
     Raises:
         ValueError: not such a file.
@@ -66,7 +65,6 @@ def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Res
     columns = {"question_id": (int, str), "model": str, "score": (int, float, NoneType), "turn": int}
     rows = judged_rows(path, columns, "MT-Bench judgements")
     rows = list({(r["model"], r["question_id"], r["turn"]): r for r in rows}.values())  # the last of equal ones
-    categories = {question.id: question.category for question in questions}
     found: list[Result] = []
     for model in dict.fromkeys(row["model"] for row in rows):
         judged = [row for row in rows if row["model"] == model]
@@ -76,7 +74,7 @@ def read_judgements(path: str | Path, questions: Sequence[Question] = ()) -> Res
         note = f"{len(judged) - len(scored)} turns without score are left out" if len(judged) > len(scored) else ""
         parts = {"score": scored, **{f"turn {t}": [r for r in scored if r["turn"] == t] for t in (1, 2)}}
         for row in scored:
-            parts.setdefault(_category(row["question_id"], categories), []).append(row)
+            parts.setdefault(_category(row["question_id"]), []).append(row)
         found += [
             _mean_score(model, name, part, note if name == "score" else "") for name, part in parts.items() if part
         ]
@@ -92,10 +90,9 @@ def _mean_score(model: str, measure: str, rows: Sequence[Row], note: str) -> Res
     return Result(NAME, model, measure, interval, note)
 
 
-def _category(number: Any, known: dict[str, str]) -> str:
+def _category(number: Any) -> str:
     place = (int(number) - FIRST_ID) // PER_CATEGORY if str(number).isdigit() else -1
-    official = OFFICIAL_ORDER[place] if 0 <= place < len(OFFICIAL_ORDER) else "other"
-    return known.get(str(number), official)
+    return OFFICIAL_ORDER[place] if 0 <= place < len(OFFICIAL_ORDER) else "other"
 
 
 def _question(row: Row) -> Question:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from padlab.data_files import read_rows
-from padlab.rankings.uncertainty import RESAMPLES, Interval, wilson_interval
+from padlab.rankings.uncertainty import RESAMPLES, Interval, share_interval
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,14 @@ def judged_rows(path: str | Path, columns: Mapping[str, type | tuple[type, ...]]
     return rows
 
 
-def share_interval(right: Sequence[bool]) -> Interval:
-    """Share of true values in percent, with the Wilson interval, which is no point where all agree.
+def percent_interval(right: Sequence[bool]) -> Interval:
+    """Share of true values in percent, with the Wilson interval.
 
-    >>> share_interval([False, False, False]).high > 50
+    >>> percent_interval([False, False, False]).high > 50
     True
     """
-    found = wilson_interval(torch.tensor(float(sum(right))), len(right))
-    return Interval(*(100 * float(value) for value in found[:3]), len(right))
+    share = share_interval(right)
+    return Interval(*(100 * value for value in share[:3]), share.count)
 
 
 def ratio_interval(sums: Sequence[float] | np.ndarray, counts: Sequence[float] | np.ndarray, seed: int = 0) -> Interval:
