@@ -86,11 +86,16 @@ def jobs(groups: list[str], folder: Path, seeds: int) -> list[Job]:
         "judge": [
             *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.5, 0.0)],
             *[Job("judge", "reading-judge", "sft", seed=s) for s in few],
-            *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.2, 1.0)],
+            *[Job("judge", "reading-judge", seed=s, settings={"alpha": a}) for s in few for a in (0.2, 1.0, 0.1, 0.7)],
         ],
         "bare": [Job("bare", method="bare", seed=s) for s in few],
         "rates": [Job("rates", seed=s, settings={"learning_rate": r}) for s in few for r in (1.5e-3, 5e-3)],
-        "rounds": [Job("rounds", seed=s, settings={"rounds": r}) for s in few for r in (2, 3)],
+        "rounds": [Job("rounds", seed=s, settings={"rounds": r}) for s in few for r in (2, 3, 4)],
+        "decompose": [  # 8 responses per prompt in 64 steps: 1 x 8 here, 2 x 4 in "rounds", 4 x 2 here
+            Job("decompose", seed=s, settings=d)
+            for s in few
+            for d in ({"n": 8, "num_train_epochs": 2}, {"rounds": 4, "n": 2, "num_train_epochs": 0.5})
+        ],
         "n": [Job("n", seed=s, settings={"n": n}) for s in few for n in (2, 8)],
         "methods": [  # each at the best of its rates, once "method_rates" is done
             Job("methods", method=m, seed=s, settings=best_rate(folder, m)) for s in few for m in METHODS
@@ -401,6 +406,7 @@ def main() -> None:
             "methods",
             "bare",
             "rounds",
+            "decompose",
             "n",
             "ranked_tune",
             "ranked",
