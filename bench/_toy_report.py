@@ -5,8 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student_t
 
+from padlab.rankings.intervals import seed_interval
 from padlab.show import plots
 
 MEASURES = ("quality", "tau with truth")
@@ -27,10 +27,10 @@ REFERENCES = {  # experiment -> the settings that all others are compared with; 
 
 def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Mean and half-width of the 95 % t interval over seeds; the half-width is NaN for a single seed."""
-    values = np.asarray(values)
     if len(values) < 2:
-        return float(values.mean()), float("nan")
-    return float(values.mean()), float(student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5)
+        return float(np.mean(values)), float("nan")
+    interval = seed_interval(values)
+    return interval.estimate, interval.high - interval.estimate
 
 
 def print_table(experiment: str, world: str, results: list[dict]) -> None:

@@ -28,9 +28,9 @@ from scipy.stats import spearmanr
 import padlab
 from padlab.lm.chat import encode_text
 from padlab.rankings.calibration import SELECTION_FLOOR
+from padlab.rankings.intervals import mean_interval
 from padlab.rankings.metrics import pairwise_accuracy
 from padlab.rankings.reliability import reliability
-from padlab.rankings.uncertainty import mean_interval
 from padlab.show.plots import plot_alpha_curve, plot_reliability
 from padlab.study.judge_training import SAMPLING
 

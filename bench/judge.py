@@ -15,7 +15,7 @@ from _measure import machine
 
 import padlab
 from padlab.lm.chat import encode_text
-from padlab.rankings.uncertainty import Interval, mean_interval
+from padlab.rankings.intervals import Interval, mean_interval
 from padlab.study.judge import PreferencePair, judge_quality, make_pairs
 from padlab.study.judge_training import SAMPLING, TEMPERATURE
 

@@ -27,8 +27,8 @@ from alpha import judged_file
 from datasets import Dataset
 
 import padlab
+from padlab.rankings.intervals import mean_interval
 from padlab.rankings.metrics import kendall_tau
-from padlab.rankings.uncertainty import mean_interval
 from padlab.runs import write_json
 from padlab.study.methods import keep_best_and_worst, response_tokens
 

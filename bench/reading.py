@@ -28,7 +28,7 @@ import numpy as np
 from _measure import machine
 
 import padlab
-from padlab.rankings.uncertainty import mean_interval
+from padlab.rankings.intervals import mean_interval
 from padlab.runs import write_json
 from padlab.show import plots
 from padlab.study.judge import PreferencePair

@@ -18,8 +18,8 @@ from _measure import machine
 from _toy import SAMPLING, TRAINING, candidates, true_quality
 
 import padlab
+from padlab.rankings.intervals import mean_interval
 from padlab.rankings.metrics import kendall_tau
-from padlab.rankings.uncertainty import mean_interval
 from padlab.worlds.toy import WRITERS, prompts, question
 
 

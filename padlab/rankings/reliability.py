@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from padlab.rankings.uncertainty import Interval, wilson_interval
+from padlab.rankings.intervals import Interval, wilson_interval
 
 
 class Reliability(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from padlab.rankings.calibration import log_selection
-from padlab.rankings.uncertainty import Interval
+from padlab.rankings.intervals import Interval
 from padlab.show.badges import badges
 from padlab.show.html import Html, bars, escape, legend, shorten, table, token_heatmap, visible
 from padlab.show.html.safe import LINE, WRAP, letter, num

@@ -16,10 +16,11 @@ import torch
 from padlab.conversations import transcript
 from padlab.rankings.calibration import calibrate
 from padlab.rankings.goodness_of_fit import GoodnessOfFit, goodness_of_fit
+from padlab.rankings.intervals import Interval
 from padlab.rankings.large_n import js_divergence
 from padlab.rankings.metrics import kendall_tau
 from padlab.rankings.plackett_luce import PlackettLuce
-from padlab.rankings.uncertainty import Interval, bootstrap_rewards, bootstrap_selection
+from padlab.rankings.uncertainty import bootstrap_rewards, bootstrap_selection
 from padlab.show.html.safe import letter
 
 ROLES = ("before", "student", "teacher")

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 
 from padlab import calibrate, check_candidates
+from padlab.rankings.intervals import Interval, mean_interval
 from padlab.rankings.metrics import kendall_tau, ndcg, top1
-from padlab.rankings.uncertainty import Interval, mean_interval
 
 if TYPE_CHECKING:
     from datasets import Dataset

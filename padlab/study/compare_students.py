@@ -11,8 +11,8 @@ import numpy as np
 
 from padlab import LanguageModel, add_rewards, add_selection_probs, check_candidates, load_prompts
 from padlab.conversations import PREVIOUS, conversation
+from padlab.rankings.intervals import Interval, mean_interval
 from padlab.rankings.metrics import METRICS
-from padlab.rankings.uncertainty import Interval, mean_interval
 from padlab.runs import as_folder
 from padlab.study.agreement import Quality, evaluate_samples, rank_agreement
 from padlab.study.benchmarks.answers import generate_answers

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from padlab import LanguageModel, add_selection_probs
 from padlab.conversations import conversation, transcript
-from padlab.rankings.uncertainty import Interval, mean_interval, share_interval
+from padlab.rankings.intervals import Interval, mean_interval, share_interval
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -16,7 +16,7 @@ import numpy as np
 from padlab import LanguageModel, add_selection_probs, check_candidates
 from padlab.conversations import PREVIOUS, conversation
 from padlab.data_files import read_rows
-from padlab.rankings.uncertainty import Interval, mean_interval, share_interval
+from padlab.rankings.intervals import Interval, mean_interval, share_interval
 
 if TYPE_CHECKING:
     from datasets import Dataset

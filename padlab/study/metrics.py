@@ -1,7 +1,7 @@
 """Measurements per prompt, their means with intervals, and paired differences between two students.
 
 The measures themselves are in `padlab.rankings.metrics`, with their units; the interval is that of
-`padlab.rankings.uncertainty`.
+`padlab.rankings.intervals`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from padlab.conversations import conversation
+from padlab.rankings.intervals import Interval, mean_interval
 from padlab.rankings.large_n import js_divergence
 from padlab.rankings.metrics import METRICS, kendall_tau, pairwise_accuracy, top1
-from padlab.rankings.uncertainty import Interval, mean_interval
 
 
 @dataclass(frozen=True)

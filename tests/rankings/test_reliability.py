@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from padlab.rankings.intervals import wilson_interval
 from padlab.rankings.reliability import reliability
-from padlab.rankings.uncertainty import wilson_interval
 
 
 def slow(confidence, correct, bins):

@@ -5,17 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
 
 from padlab.rankings.plackett_luce import PlackettLuce
 from padlab.rankings.uncertainty import (
-    Interval,
     bootstrap_preference,
     bootstrap_rewards,
     bootstrap_selection,
-    mean_interval,
     preference_intervals,
-    wilson_interval,
 )
 
 F64 = torch.float64
@@ -163,35 +159,3 @@ def test_bad_input_says_what_is_missing():
         bootstrap_selection([[0.5, 0.2], [0.1, 0.5]], "both")
     with pytest.raises(ValueError, match="level is 95"):
         preference_intervals(torch.zeros(2), torch.zeros(5, 2), level=95.0)
-
-
-def test_the_interval_of_a_mean_is_the_percentile_bootstrap_over_the_defined_values():
-    values = np.random.default_rng(0).exponential(size=40)
-    interval = mean_interval([*values, math.nan, math.nan], seed=3)
-    draws = np.random.default_rng(5).choice(values, (20_000, 40)).mean(1)
-    assert (interval.estimate, interval.count) == (values.mean(), 40)
-    assert [interval.low, interval.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
-    assert interval == mean_interval(values, seed=3) != mean_interval(values, seed=4)
-    assert mean_interval(np.full(5, 2.0))[:3] == (2, 2, 2)
-
-
-def test_fewer_than_two_defined_values_have_no_interval():
-    one, none = mean_interval([math.nan, 0.5]), mean_interval([math.nan])
-    assert (one.estimate, one.count, none.count) == (0.5, 1, 0)
-    assert np.isnan([one.low, one.high, *none[:3]]).all()
-    assert str(one) == "+0.500 [+nan, +nan]"
-
-
-def test_the_wilson_interval_is_scipys_and_stays_inside_0_and_1():
-    for successes, trials, level in ((3, 4, 0.95), (0, 20, 0.95), (20, 20, 0.9), (700, 1000, 0.99)):
-        expected = binomtest(successes, trials).proportion_ci(level, "wilson")
-        interval = wilson_interval(torch.tensor(successes, dtype=F64), trials, level)
-        assert (interval.estimate.item(), interval.count) == (successes / trials, trials)
-        assert [interval.low.item(), interval.high.item()] == pytest.approx([expected.low, expected.high], abs=1e-12)
-
-
-def test_intervals_of_numbers_print_alike_and_those_of_several_values_show_them():
-    numbers = (0.25, -0.1, 0.4)
-    for interval in (Interval(*numbers), Interval(*torch.tensor(numbers)), Interval(*torch.tensor([numbers]).T)):
-        assert str(interval) == "+0.250 [-0.100, +0.400]"
-    assert "tensor" in str(Interval(torch.zeros(2), torch.zeros(2), torch.ones(2)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from padlab.rankings.uncertainty import wilson_interval
+from padlab.rankings.intervals import wilson_interval
 from padlab.show import plots
 
 HISTORY = [

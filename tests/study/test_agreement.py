@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 import padlab
 from padlab.phases.rewards import add_rewards
-from padlab.rankings.uncertainty import mean_interval
+from padlab.rankings.intervals import mean_interval
 from padlab.study.agreement import evaluate_samples, rank_agreement
 from padlab.study.metrics import Report, paired_differences, prompt_agreement, repetition
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 import padlab
-from padlab.rankings.uncertainty import mean_interval
+from padlab.rankings.intervals import mean_interval
 from padlab.study.benchmarks import alpaca_eval, arena_hard, gsm8k, gsm8k_correct, mt_bench
 from padlab.study.benchmarks import answers as answers_module
 from padlab.study.benchmarks.answers import generate_answers

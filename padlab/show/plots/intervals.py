@@ -1,6 +1,6 @@
 """Estimates with their intervals, drawn by seaborn: a line with a band or bars, and a single point.
 
-seaborn computes intervals from raw values; padlab's are already computed (`padlab.rankings.uncertainty`). So seaborn
+seaborn computes intervals from raw values; padlab's are already computed (`padlab.rankings.intervals`). So seaborn
 gets three values per point, low, estimate and high: their median is the estimate, and their range is the interval.
 """
 

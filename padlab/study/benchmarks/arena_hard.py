@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from padlab.rankings.uncertainty import Interval
+from padlab.rankings.intervals import Interval
 from padlab.runs import fingerprint, write_jsonl
 from padlab.study.benchmarks.answers import Answer
 from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from padlab.data_files import read_rows
-from padlab.rankings.uncertainty import RESAMPLES, Interval, share_interval
+from padlab.rankings.intervals import RESAMPLES, Interval, share_interval
 
 
 @dataclass(frozen=True)
