@@ -23,7 +23,11 @@ from padlab.checks.verdict import Verdict, as_tensor, shown
 from padlab.rankings.losses import jensen_shannon, released_divergence
 from padlab.rankings.plackett_luce import PlackettLuce
 
-NAMES = [name for name in checks.__all__ if name != "Verdict"]
+SECOND_HALF = [
+    *["kendall_tau", "paired_bootstrap", "blind_vote", "seed_interval", "equal_budget", "hypothesis"],
+    *["gsm8k_answer", "win_rate", "length_matched"],
+]
+NAMES = [name for name in checks.__all__ if name not in ("Verdict", *SECOND_HALF)]
 
 
 def floats(values):

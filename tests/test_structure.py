@@ -47,7 +47,7 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "show/html": {"rankings", "show"},
     "run_models": BASE | {"lm"},
     "show": BASE | {"run_models", "rankings", "lm", "phases", "study"},
-    "checks": {"rankings", "lm", "phases", "show"},  # of show the HTML only, see test_checks.py
+    "checks": {"rankings", "lm", "worlds", "phases", "study", "show"},  # of show the HTML only, see test_checks.py
     "demo": BASE,
     "lab": {"demo", "runs"},
     "inspect_command": {"show"},
