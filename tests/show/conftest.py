@@ -49,6 +49,11 @@ def plot_calls(labels=None, title=None):
             {text: {"length": (1, 0, 2), text: (-0.1, -0.2, 0.1)}, "teacher": {"length": (2, 1, 3)}},
             title=title,
         ),
+        "plot_rounds": lambda: plots.plot_rounds(
+            {text: [(0.5, 0.5, 0.5), (0.7, 0.6, 0.8), (0.7, 0.65, 0.8)], "reading": [(0.3, 0.3, 0.3), (0.6, 0.5, 0.7)]},
+            {text: 0.54, "reading": 0.9},
+            title=title,
+        ),
         "plot_paired": lambda: plots.plot_paired(probs, probs**2, text, title=title),
         "plot_scatter": lambda: plots.plot_scatter(
             probs,

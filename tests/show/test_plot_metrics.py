@@ -205,3 +205,35 @@ def test_measures_without_an_interval_are_left_out():
     assert len([ax for ax in figure.axes if ax.get_visible()]) == 1
     with pytest.raises(ValueError, match="at least one student with a measure"):
         plots.plot_students({"gsm8k": 0.0}, gsm8k)
+
+
+ROUNDS = {"toy": [(0.5, 0.5, 0.5), (0.7, 0.6, 0.75, 4), (0.72, 0.7, 0.8, 4)], "reading": [(0.3,) * 3, (0.2, 0.1, 0.3)]}
+
+
+def test_rounds_are_drawn_with_their_bands_and_the_teacher_on_one_scale():
+    figure = plots.plot_rounds(ROUNDS, {"toy": 0.54, "reading": 0.92}, "right")
+    toy, reading = figure.axes
+    assert toy.lines[0].get_xydata().tolist() == [[0, 0.5], [1, 0.7], [2, 0.72]]
+    band = np.concatenate([path.vertices for path in toy.collections[0].get_paths()])
+    for number, low, high in ((1, 0.6, 0.75), (2, 0.7, 0.8)):
+        heights = [y for x, y in band if x == number]
+        assert [min(heights), max(heights)] == pytest.approx([low, high])
+    assert [ax.lines[1].get_ydata()[0] for ax in (toy, reading)] == [0.54, 0.92]
+    assert toy.get_ylim() == reading.get_ylim()
+    assert toy.get_ylim()[0] < 0.1 < 0.92 < toy.get_ylim()[1]
+    assert "toy 0.50, 0.70 [0.60, 0.75], 0.72 [0.70, 0.80], teacher 0.54; reading 0.30" in figure.alt_text
+    title = figure.get_suptitle().replace("\u00a0", " ")  # numbers are not broken over lines
+    assert title == "Toy: round 1 +0.20, round 2 +0.02; reading: round 1 −0.10"
+
+
+def test_rounds_without_a_teacher_and_rounds_that_cannot_be_drawn():
+    assert len(plots.plot_rounds({"toy": ROUNDS["toy"]}).axes[0].get_legend().get_texts()) == 1
+    for wrong, message in (
+        ({}, "0 worlds"),
+        ({str(k): ROUNDS["toy"] for k in range(4)}, "4 worlds"),
+        ({"toy": ROUNDS["toy"][:1]}, "has 1 row"),
+        ({"toy": [(0.5, 0.5, 0.5), (0.7, 0.8, 0.9)]}, "outside its interval"),
+        ({"toy": [(0.5, 0.5, 0.5), (0.7, math.nan, 0.9)]}, "nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.plot_rounds(wrong)

@@ -74,6 +74,7 @@ UNITS = {
     "plot_before_after": ("difference after − before, mean over prompts, 95 % interval", None),
     "plot_levels": ("right answers, share of answers, 95 % interval", None),
     "plot_students": ("tokens", None),
+    "plot_rounds": ("round (0: before training)", "true quality (0 to 1)"),
     "plot_paired": ("before: Jensen-Shannon divergence (nats)", "after: Jensen-Shannon divergence (nats)"),
     "plot_scatter": ("length, tokens", "reward, nats"),
     "plot_position_bias": ("a is listed first (0 to 1)", "b is listed first (0 to 1)"),

@@ -8,6 +8,7 @@ from padlab.show.plots.geometry import plot_permutohedron, plot_simplex
 from padlab.show.plots.heatmaps import plot_pairwise, plot_rank_marginals
 from padlab.show.plots.levels import plot_levels
 from padlab.show.plots.rankings import plot_rankings, plot_rewards
+from padlab.show.plots.rounds import plot_rounds
 from padlab.show.plots.scatter import plot_scatter
 from padlab.show.plots.students import plot_students
 from padlab.show.plots.style import ITEMS, STUDENT, TEACHER, Figure, axes, projector
@@ -33,6 +34,7 @@ __all__ = [
     "plot_rankings",
     "plot_reliability",
     "plot_rewards",
+    "plot_rounds",
     "plot_scatter",
     "plot_simplex",
     "plot_students",
