@@ -2,7 +2,7 @@
 
     python bench/pruned_baselines.py [--seeds 0 1 2] [--methods ppd vpd sft token_kd dpo ...] [--train 64]
         [--heldout 64] [--blocks 28] [--validation] [--judged FILE.jsonl.gz]
-        [--folder bench-out/pruned_baselines] [--store data/pruned/students.json]
+        [--folder bench-out/pruned_baselines]
 
 Budget: the same prompts, and as many response tokens seen as PPD sees in its epochs. Measured on held-out prompts (with
 --validation on training prompts 386 to 449 instead, for choosing settings): agreement with the teacher on the untrained
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from _measure import machine
@@ -168,22 +167,6 @@ def report_over_seeds(results: Sequence[dict[str, Measures]], methods: Sequence[
             print(f"    {method:18} {', '.join(f'{c:+.3f}' for c in changes)}   {mean:+.3f} +- {half:.3f}", flush=True)
 
 
-def stored(results: Sequence[dict[str, Measures]], options: argparse.Namespace) -> dict[str, Any]:
-    """Levels of the untrained student, and of every method the change of each training with its interval."""
-
-    def triple(values: np.ndarray) -> list[float]:
-        return [round(float(x), 4) for x in mean_interval(values)[:3]]
-
-    rows = [
-        {"measure": name, "method": method, "before": [triple(seed["untrained"][name]) for seed in results],
-         "changes": [triple(seed[method][name] - (0.0 if name == WIN_RATE else seed["untrained"][name]))
-                     for seed in results]}
-        for name in results[0]["untrained"] for method in options.methods
-    ]  # fmt: skip
-    settings = {name: getattr(options, name) for name in ("seeds", "train", "heldout", "epochs", "rate", "blocks")}
-    return {"machine": machine(options.threads), "settings": settings, "rows": rows}
-
-
 def main() -> None:
     """Per seed the paired changes since before training, with 95 % intervals over prompts; then over the seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -197,7 +180,6 @@ def main() -> None:
     parser.add_argument("--validation", action="store_true", help="measure on training prompts that are not trained on")
     parser.add_argument("--judged", type=Path, help="file of responses with a strong judge's preference")
     parser.add_argument("--folder", type=Path, default=Path("bench-out/pruned_baselines"))
-    parser.add_argument("--store", type=Path, help="file for the changes of every training, which notebook 05 reads")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     if options.validation and options.train > 386:
@@ -209,8 +191,6 @@ def main() -> None:
         report(f"seed {seed}", results[-1], options.methods)
     if len(results) > 1:
         report_over_seeds(results, options.methods)
-    if options.store:
-        write_json(options.store, stored(results, options))
 
 
 if __name__ == "__main__":
