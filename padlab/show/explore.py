@@ -15,6 +15,7 @@ from torch import Tensor
 
 from padlab.lm.models import LanguageModel
 from padlab.rankings.checks import Numbers
+from padlab.show.explore_grid_view import Curves, grid_view
 from padlab.show.explore_model_views import COLDEST, letters_of, number
 from padlab.show.explore_views import (
     alpha_view,
@@ -27,7 +28,7 @@ from padlab.show.explore_views import (
 from padlab.show.html import Html, error_box
 
 try:
-    from ipywidgets import HTML, Button, Dropdown, FloatSlider, Layout, Text, Textarea, VBox, Widget
+    from ipywidgets import HTML, Button, Dropdown, FloatSlider, Layout, SelectionSlider, Text, Textarea, VBox, Widget
 except ImportError as error:
     raise ImportError("the widgets of padlab.show.explore need ipywidgets: pip install padlab[lab]") from error
 
@@ -190,6 +191,25 @@ def explore_pull() -> Explorer:
         for model, value in {"student": 0.0, "teacher": math.log(4)}.items()
     }
     return Explorer(pull_view, gaps)
+
+
+def explore_grid(values: Numbers, curves: Curves, name: str = "alpha") -> Explorer:
+    """Slider over the measured values of a setting: what came out there, with intervals? Nothing is trained.
+
+    Args:
+        values: K values of the setting, each once.
+        curves: name -> K results (estimate, low, high, ...), e.g. an `Interval` each; higher is better.
+        name: the setting's name.
+
+    Raises:
+        ValueError: as `explore_grid_view.grid_view`.
+
+    >>> explore_grid([0, 0.5], {"toy": [(-0.1, -0.2, 0.1), (0.3, 0.2, 0.4)]}).named["value"].value
+    0.0
+    """
+    options = [(f"{value:g}", value) for value in map(float, values)]
+    slider = SelectionSlider(options=options, description=f"{name} (measured values)", **WIDE)
+    return Explorer(partial(grid_view, values, curves, name=name), {"value": slider})
 
 
 def token_gap(model: LanguageModel, prompt: str | Sequence[Mapping[str, Any]], a: str, b: str) -> Explorer:

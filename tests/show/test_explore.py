@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import padlab
 from padlab.show import explore_views as views
+from padlab.show.explore_grid_view import grid_view
 from padlab.show.explore_model_views import contributions, pulls
 from padlab.show.explore_views import stage_probs, top_rankings, winner_changes
 from padlab.show.html import Html
@@ -335,6 +336,64 @@ def test_an_undecided_teacher_is_named_and_gaps_must_be_finite():
             views.pull_view(*gaps)
 
 
+# --- a stored grid
+
+ALPHAS = [0, 0.2, 1]
+GRID = {
+    "toy": [(-0.01, -0.05, 0.03), (0.24, 0.20, 0.28, 4), (0.19, 0.15, 0.23, 4)],
+    "reading": [(-0.018, -0.068, 0.032), (0.082, -0.038, 0.202), (0.140, -0.001, 0.281)],
+}
+
+
+def strips(view):
+    """Per curve, in per cent of the strip: the line at 0, the interval's left end and width, its mean, the diamond."""
+    parts = re.findall(r"<td[^>]*width:16em[^>]*>(.*?)</td>", view.html)
+    return [[float(x) for x in re.findall(r"(?<!border-)(?:left|width):([\d.]+)%", part)] for part in parts]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_grid_shows_what_was_measured_there_and_the_highest_mean(place):
+    view = grid_view(ALPHAS, GRID, ALPHAS[place])
+    shown = view.text.replace("−", "-")
+    clear = sum(rows[place][1] > 0 or rows[place][2] < 0 for rows in GRID.values())
+    assert shown.startswith(f"At alpha = {ALPHAS[place]}, {clear} of 2 intervals ")
+    for name, rows in GRID.items():
+        (row,) = [line.split() for line in shown.splitlines() if line.startswith(name)]
+        mean, low, _, high, best, _, at = row[1:]
+        assert [float(mean), float(low), float(high)] == pytest.approx(rows[place][:3], abs=5.1e-3)
+        assert float(best) == pytest.approx(max(triple[0] for triple in rows), abs=5.1e-3)
+        assert float(at) == ALPHAS[max(range(3), key=lambda k: rows[k][0])]
+
+
+def test_intervals_of_a_grid_stand_on_one_scale_whatever_the_value():
+    low, high = -0.068, 0.281  # of all of them
+    share = lambda x: 100 * (x - low) / (high - low)  # noqa: E731
+    for place, alpha in enumerate(ALPHAS):
+        for found, rows in zip(strips(grid_view(ALPHAS, GRID, alpha)), GRID.values(), strict=True):
+            mean, start, end = rows[place][:3]
+            best = max(triple[0] for triple in rows)
+            expected = [share(0), share(start), share(end) - share(start), share(mean), share(best)]
+            assert found == pytest.approx(expected, abs=0.01)
+    (above,) = strips(grid_view([1, 2], {"x": [(0.3, 0.2, 0.4), (0.3, 0.3, 0.3)]}, 2, "rounds"))
+    assert above == pytest.approx([0, 75, 0, 75, 75]), "0 is always on the scale"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((ALPHAS, GRID, 0.3), r"alpha 0\.3 was not measured; there are 0, 0\.2, 1"),
+        (([0, 0.2], GRID, 0.2), "same length"),
+        (([0, 0.2, 0.2], GRID, 0.2), "each alpha may stand there once"),
+        ((ALPHAS, {}, 0.2), "give at least one"),
+        ((ALPHAS, {"x": [(0.5, 0.6, 0.7)] * 3}, 0.2), "outside its interval"),
+        ((ALPHAS, {"x": [(0.5, math.nan, 0.7)] * 3}, 0.2), "nan"),
+    ],
+)
+def test_a_grid_refuses_what_it_cannot_show(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        grid_view(*arguments)
+
+
 # --- token gap
 
 
@@ -422,6 +481,7 @@ def test_hostile_text_stays_text(text, tiny):
         views.alpha_view([row], 0.4),
         views.beta_view([1.0, 2.0], 1.0, labels=[text, "b"]),
         views.temperature_view([1.0, 2.0], 1.0, tokens=[text, "b"]),
+        grid_view(ALPHAS, {text: GRID["toy"]}, 1, text),
     ]
     if "\ud800" not in text:  # a lone surrogate cannot be encoded, whatever the model
         shown.append(views.token_gap_view(tiny.teacher, text, text, "b"))
@@ -445,6 +505,7 @@ def explorers(tiny):
         "ranking": explore.explore_ranking([1.0, 2.0, 0.0]),
         "temperature": explore.explore_temperature([1.0, 2.0], ["a", "b"]),
         "pull": explore.explore_pull(),
+        "grid": explore.explore_grid(ALPHAS, GRID),
         "token": explore.token_gap(tiny.teacher, "Hi", "ab", "c"),
     }
 
@@ -474,6 +535,11 @@ def test_moving_a_slider_shows_the_view_of_its_value():
     assert pulled[0][3:5] == ["0.193", "0.300"], "KL(teacher || student) pulls by 0.8 - 0.5"
     pull.named["teacher_gap"].value = -3.0
     assert pull.shown == views.pull_view(0.0, -3.0)
+    grid = explore.explore_grid(ALPHAS, GRID)
+    assert [label for label, _ in grid.named["value"].options] == ["0", "0.2", "1"]
+    assert grid.shown == grid_view(ALPHAS, GRID, 0)
+    grid.named["value"].value = 0.2
+    assert grid.shown == grid_view(ALPHAS, GRID, 0.2)
 
 
 def test_controls_are_wide_continuous_and_described_in_words(tiny):
@@ -545,6 +611,8 @@ def test_bad_input_is_refused_when_the_widget_is_made():
         explore.explore_beta([1.0])
     with pytest.raises(ValueError, match="beta"):
         explore.explore_beta([1.0, 2.0], beta=-1.0)
+    with pytest.raises(ValueError, match="same length"):
+        explore.explore_grid([0, 0.5], GRID)
 
 
 def test_display_carries_the_widget_its_twin_and_a_text(tiny):
@@ -567,6 +635,7 @@ def test_a_slider_move_takes_little_time():
         explore.explore_alpha(table): ("alpha", (0.2, 0.4, 0.6, 0.8, 1.0)),
         explore.explore_beta([-0.1 * k for k in range(7)], other=[-1.0] * 7): ("beta", (1.0, 2.0, 3.0, 4.0, 5.0)),
         explore.explore_temperature(np.linspace(3, -3, 50_000)): ("temperature", (0.1, 0.2, 0.3, 0.4, 0.5)),
+        explore.explore_grid(ALPHAS, GRID): ("value", (0.2, 1.0, 0.0, 0.2, 1.0)),
         explore.explore_pull(): ("student_gap", (1.0, 2.0, 3.0, 4.0, 5.0)),
         explore.explore_ranking([1.0, 2.0, 0.0]): ("ranking", ("B > A > C", "A > C > B", "C > A > B", "C > B > A")),
     }
