@@ -15,7 +15,7 @@ from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
 from padlab.lm.quiet import no_transformers_bars
 from padlab.runs import fingerprint, stage_folder
-from padlab.training.callbacks import CallOnLog, MarkComplete, Progress, last_complete
+from padlab.training.callbacks import CallOnLog, CallOnStep, MarkComplete, Progress, last_complete
 from padlab.training.config import PADConfig
 from padlab.training.trainer import PADTrainer
 
@@ -33,6 +33,7 @@ def distill(
     save_steps: int = 20,
     keep_interrupted: bool = True,
     on_log: Callable[[list[dict[str, float]]], None] | None = None,
+    on_step: Callable[[int, LanguageModel], None] | None = None,
     **settings: Any,
 ) -> LanguageModel:
     """Train a copy of the student on candidates that carry the teacher's rewards.
@@ -50,6 +51,8 @@ def distill(
         keep_interrupted: without a folder, Ctrl-C ends the training and what was learnt so far is returned; False, or
             a folder, passes the interruption on.
         on_log: called with the log so far after each logged step, e.g. `padlab.show.plots.LiveTraining()`.
+        on_step: called with the step's number, from 1, and the student as it is then, after each optimizer step. It
+            may score or sample with this student, but not keep it: its weights change with the next step.
         settings: any field of `PADConfig`, and `peft_config`:
             loss: "ppd" (default) or "vpd"; "sft", "token_kd", "dpo", "simpo", "lipo", "pro", "rrhf" are baselines.
             alpha: weight of the selection probability, 0 (needs no `selection_prob`) to 1; the preset's, else 0.
@@ -81,6 +84,8 @@ def distill(
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.with_weights(network, note)
         callbacks = [Progress(f"distill ({args.loss})"), MarkComplete(), *([CallOnLog(on_log)] if on_log else [])]
+        if on_step:
+            callbacks.append(CallOnStep(lambda step, model: on_step(step, copy.with_weights(model, f"step {step}"))))
         trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:

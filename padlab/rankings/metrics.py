@@ -38,6 +38,7 @@ METRICS = {
     "student_reward": Metric("student's reward", "nats/token", 1),
     "quality": Metric("true quality", "0 to 1", 1),
     "right": Metric("right responses", "share", 1),
+    "greedy": Metric("right responses, greedy", "share", 1),
     "truth_tau": Metric("Kendall tau with the truth", "-1 to 1", 1),
     "length": Metric("length", "tokens", 0),
     "finished": Metric("finished responses", "share", 1),

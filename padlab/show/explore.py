@@ -17,6 +17,7 @@ from padlab.lm.models import LanguageModel
 from padlab.rankings.checks import Numbers
 from padlab.show.explore_grid_view import Curves, grid_view
 from padlab.show.explore_model_views import COLDEST, letters_of, number
+from padlab.show.explore_step_view import step_view
 from padlab.show.explore_views import (
     alpha_view,
     beta_view,
@@ -229,3 +230,31 @@ def token_gap(model: LanguageModel, prompt: str | Sequence[Mapping[str, Any]], a
     texts = {"a": Textarea(a, description="response A", rows=2, **WIDE)}
     texts["b"] = Textarea(b, description="response B", rows=2, **WIDE)
     return Explorer(partial(token_gap_view, model, prompt), texts, Button(description="Score"))
+
+
+def explore_steps(
+    rewards: Mapping[int, Shaped[Tensor, " items"] | Numbers],
+    teacher: Shaped[Tensor, " items"] | Numbers,
+    labels: Sequence[str],
+    beta: float = 10.0,
+) -> Explorer:
+    """Slider over the steps of a training: how do one prompt's responses move?
+
+    Args:
+        rewards: number of a step -> the student's n rewards after it, nats/token; collect them with
+            `distill(..., on_step=...)`.
+        teacher: the teacher's n rewards, nats/token.
+        labels: n texts of the responses.
+        beta: factor from rewards to scores, 0 or more.
+
+    Raises:
+        ValueError: no step, or as `explore_step_view.step_view`.
+
+    >>> explore_steps({0: [-2.0, -1.0], 4: [-1.0, -2.0]}, [-0.5, -3.0], ["yes", "no"]).named["step"].options
+    (0, 4)
+    """
+    if not rewards:
+        raise ValueError("rewards: no step; give the student's rewards by step, e.g. {0: [-1.0, -2.0]}")
+    steps = sorted(rewards)
+    slider = SelectionSlider(options=steps, value=steps[-1], description="training step", **WIDE)
+    return Explorer(partial(step_view, rewards, teacher=teacher, labels=labels, beta=beta), {"step": slider})

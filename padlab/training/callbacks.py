@@ -6,6 +6,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerCallback
 
@@ -90,6 +91,23 @@ class CallOnLog(TrainerCallback):
     def on_log(self, args, state, control, **others):
         """Pass the log on."""
         self.function(state.log_history)
+
+
+class CallOnStep(TrainerCallback):
+    """Calls a function of the user's with the step's number and the network as it is after that optimizer step.
+
+    Args:
+        function: takes the number, from 1, and the network.
+    """
+
+    def __init__(self, function: Callable[[int, Any], None]) -> None:
+        self.function = function
+
+    def on_step_end(self, args, state, control, model=None, **others):
+        """Pass the network on, in eval mode."""
+        training = model.training
+        self.function(state.global_step, model.eval())
+        model.train(training)
 
 
 class MarkComplete(TrainerCallback):

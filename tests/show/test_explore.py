@@ -507,6 +507,7 @@ def explorers(tiny):
         "pull": explore.explore_pull(),
         "grid": explore.explore_grid(ALPHAS, GRID),
         "token": explore.token_gap(tiny.teacher, "Hi", "ab", "c"),
+        "steps": explore.explore_steps({0: [-2.0, -1.0], 4: [-1.0, -2.0]}, [-0.5, -3.0], ["yes", "no"]),
     }
 
 
@@ -540,6 +541,30 @@ def test_moving_a_slider_shows_the_view_of_its_value():
     assert grid.shown == grid_view(ALPHAS, GRID, 0)
     grid.named["value"].value = 0.2
     assert grid.shown == grid_view(ALPHAS, GRID, 0.2)
+
+
+def test_the_step_slider_shows_the_student_after_that_step():
+    rewards, teacher = {0: [-2.0, -1.0, -3.0], 4: [-1.0, -1.5, -4.0], 8: [-0.5, -2.0, -5.0]}, [-0.2, -2.0, -2.5]
+    widget = explore.explore_steps(rewards, teacher, ["yes", "no", "<b>"], beta=2.0)
+    assert widget.named["step"].value == 8, "the end of the training comes first"
+    widget.named["step"].value = 4
+    text = widget.shown.text
+    student, before = (np.exp(2 * np.array(rewards[k])) / np.exp(2 * np.array(rewards[k])).sum() for k in (4, 0))
+    assert f"{student[0]:.2f}" in text
+    assert "tau 1.00" in text
+    widget.named["step"].value = 0
+    assert f"{before[1]:.2f}" in widget.shown.text
+    assert "tau 0.33" in widget.shown.text, "two of three pairs in order"
+    assert "<b>" not in widget.output.value.replace("<b>After", "")
+
+
+@pytest.mark.parametrize(
+    ("rewards", "labels", "message"),
+    [({}, ["a", "b"], "no step"), ({0: [1.0, 2.0]}, ["a"], "labels"), ({0: [1.0, float("nan")]}, ["a", "b"], "nan")],
+)
+def test_the_step_slider_refuses_what_it_cannot_show(rewards, labels, message):
+    with pytest.raises(ValueError, match=message):
+        explore.explore_steps(rewards, [1.0, 2.0], labels)
 
 
 def test_controls_are_wide_continuous_and_described_in_words(tiny):

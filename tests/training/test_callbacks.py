@@ -58,3 +58,22 @@ def test_the_trainer_warns(tiny):
     with pytest.warns(UserWarning, match=r"less likely.*learning_rate than 0\.05") as caught:
         padlab.distill(tiny.student, rows, learning_rate=0.05, num_train_epochs=6, lr_scheduler_type="constant")
     assert sum("less likely" in str(warning.message) for warning in caught) == 1
+
+
+def test_on_step_gets_the_student_after_every_step(tiny):
+    rows = [
+        {"prompt": f"Name {k}.", "responses": ["red fish", "blue"], "teacher_reward": [0.0, -2.0]} for k in range(6)
+    ]
+    seen = {}
+
+    def reward(step, student):
+        assert not student.model.training
+        seen[step] = padlab.score(student, "Name 0.", ["red fish"])[0]
+
+    settings = {"learning_rate": 1e-2, "gradient_accumulation_steps": 2, "num_train_epochs": 1}
+    trained = padlab.distill(tiny.student, rows, on_step=reward, **settings)
+    assert sorted(seen) == [1, 2, 3]
+    assert len({round(value, 6) for value in seen.values()}) == 3, "the weights move from step to step"
+    assert seen[3] == pytest.approx(padlab.score(trained, "Name 0.", ["red fish"])[0], abs=1e-5)
+    unwatched = padlab.distill(tiny.student, rows, **settings)
+    assert unwatched.weights_hash() == trained.weights_hash(), "watching changes nothing"
