@@ -28,7 +28,7 @@ MEASURES = {  # name -> what it is
     "mean_probability": "of choosing the first table's answer, both orders averaged",
     "ties": "share of pairs: the two orders disagree, or the texts are equal",
     "order_consistency": "share of pairs of different texts chosen alike in both orders",
-    "prob_first_place": "of choosing whatever stands first; 0.5 = no position bias",
+    "prob_first_place": "of choosing whatever stands first of two different texts; 0.5 = no position bias",
     "longer": "share of pairs in which the first table's answer is longer (equal: half)",
     "win_rate_matched": f"win rate where lengths differ by at most {ALIKE:.0%}",
 }
@@ -98,7 +98,8 @@ def local_win_rate(
     """How often a local judge prefers the answers of the first table to those of the second.
 
     Answer k to a prompt is compared with answer k of the other table, in both orders. A win is a win in both; where the
-    orders disagree, or the texts are equal, it is a tie. A judge that follows the place alone gets a win rate of 0.5.
+    orders disagree it is a tie; so are two equal texts, about which the judge is not asked. A judge that follows the
+    place alone gets a win rate of 0.5.
 
     Args:
         judge: any model; with a judge adapter (`padlab.with_judge`) that answers.
@@ -169,18 +170,21 @@ def _best_and_worst(row: int, entry: Any) -> dict[str, Any] | None:
 
 
 def _judge(judge: LanguageModel, pairs: list[dict[str, Any]], **selection: Any) -> dict[str, np.ndarray]:
-    """Every measure of every pair."""
-    table = add_selection_probs(pairs, judge, "pairwise", votes=True, **selection)
-    votes = np.array(table["selection_votes"])
-    equal = np.array([a == b for a, b in table["responses"]])
+    """Every measure of every pair; two equal texts are a tie, about which nothing is asked."""
+    equal = np.array([a == b for a, b in (pair["responses"] for pair in pairs)])
+    votes, probability = np.full((len(pairs), 2, 2), np.nan), np.full(len(pairs), 0.5)
+    if not equal.all():
+        asked = [pair for pair, same in zip(pairs, equal, strict=True) if not same]
+        table = add_selection_probs(asked, judge, "pairwise", votes=True, **selection)
+        votes[~equal], probability[~equal] = table["selection_votes"], np.array(table["selection_prob"])[:, 0]
     in_both = np.sign(votes[:, 0, 1] - 0.5), np.sign(0.5 - votes[:, 1, 0])  # 1: the first one is chosen, -1: the second
     same = (in_both[0] == in_both[1]) & (in_both[0] != 0)
     win = np.where(same & ~equal, (in_both[0] + 1) / 2, 0.5)
-    sizes = np.array([[len(text) for text in pair] for pair in table["responses"]])
+    sizes = np.array([[len(text) for text in pair["responses"]] for pair in pairs])
     matched = np.abs(sizes[:, 0] - sizes[:, 1]) <= ALIKE * sizes.max(1)
     return {
         "win_rate": win,
-        "mean_probability": np.array(table["selection_prob"])[:, 0],
+        "mean_probability": probability,
         "ties": (win == 0.5).astype(float),
         "order_consistency": np.where(equal, np.nan, same),
         "prob_first_place": (votes[:, 0, 1] + votes[:, 1, 0]) / 2,

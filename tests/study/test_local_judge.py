@@ -66,6 +66,23 @@ def test_a_judge_without_opinion_ties_everything(prefers, tiny):
     assert (found["win_rate"], found["ties"], found["order_consistency"]) == ([0.5], [1.0], [0.0])
 
 
+def test_the_judge_is_not_asked_about_equal_texts(monkeypatch, tiny):
+    asked, real = [], module.add_selection_probs
+    monkeypatch.setattr(
+        module, "add_selection_probs", lambda rows, *a, **k: (asked.extend(rows), real(rows, *a, **k))[1]
+    )
+    found = local_win_rate(tiny.teacher, rows(["one", "two"], ["same"]), rows(["one", "more"], ["same"]))
+    assert [row["responses"] for row in asked] == [["two", "more"]]
+    assert shares(found)["win_rate"][1] == shares(found)["mean_probability"][1] == 0.5
+    assert shares(found)["ties"][1] == 1.0
+    for name in ("order_consistency", "prob_first_place"):  # of the pair that was asked
+        assert np.isnan(found.per_prompt[name]).tolist() == [False, True]
+    alone = local_win_rate(tiny.teacher, rows(["one", "two"]), rows(["one", "more"]))
+    assert found.per_prompt["prob_first_place"][0] == pytest.approx(alone.per_prompt["prob_first_place"][0], abs=1e-5)
+    assert shares(local_win_rate(tiny.teacher, rows(["a"]), rows(["a"])))["win_rate"] == [0.5]
+    assert len(asked) == 2
+
+
 def test_only_texts_of_similar_length_are_matched(prefers, tiny):
     prefers(lambda first, second: 0.9 if first < second else 0.1)
     found = local_win_rate(tiny.teacher, rows(["a" * 10], ["a" * 4]), rows(["b" * 12], ["b" * 12]))
