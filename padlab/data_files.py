@@ -78,7 +78,8 @@ def _loaded(text: str, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, or too deeply nested
         broken = isinstance(error, json.JSONDecodeError)
-        reason = f"{error.msg} at line {error.lineno}, column {error.colno}" if broken else str(error)
+        line = f"line {error.lineno}, " if broken and "\n" in error.doc.strip() else ""  # a row of JSONL is one line
+        reason = f"{error.msg.removesuffix(' at')} at {line}column {error.colno}" if broken else str(error)
         raise ValueError(f"{where} is not valid JSON ({reason}); mend or delete that line") from None
 
 

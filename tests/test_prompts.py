@@ -57,7 +57,10 @@ def test_windows_newlines_a_bom_and_blank_lines_are_read(tmp_path):
     ("lines", "message"),
     [
         (['{"prompt": "a"}', '{"prompt": "b"', '{"prompt": "c"}'], r"line 2 is not valid JSON \(.*mend or delete"),
-        (['{"prompt": "a"}', '{"prompt": "trunc'], "line 2 is not valid JSON"),
+        (
+            ['{"prompt": "a"}', '{"prompt": "trunc'],
+            r"line 2 is not valid JSON \(Unterminated string starting at column 12\)",
+        ),
         (['{"prompt": "a"}', "[1, 2]"], "line 2 is a list, expected an object"),
         (['{"prompt": "a"}', '{"prompt": " "}'], "p.jsonl, row 1: the prompt is empty; drop the row"),
         (['{"id": 1, "prompt": "a"}', '{"id": 1, "prompt": "b"}'], "id 1 stands in rows 0 and 1"),
