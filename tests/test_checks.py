@@ -22,12 +22,9 @@ from padlab.checks import calibration, distributions, losses, sampling_and_rewar
 from padlab.checks.verdict import Verdict, as_tensor, shown
 from padlab.rankings.losses import jensen_shannon, released_divergence
 from padlab.rankings.plackett_luce import PlackettLuce
+from tests import second_half_solutions as second_half
 
-SECOND_HALF = [
-    *["kendall_tau", "paired_bootstrap", "blind_vote", "seed_interval", "equal_budget", "hypothesis"],
-    *["gsm8k_answer", "win_rate", "length_matched"],
-]
-NAMES = [name for name in checks.__all__ if name not in ("Verdict", *SECOND_HALF)]
+NAMES = [name for name in checks.__all__ if name not in ("Verdict", "hypothesis")]  # see test_checks_second_half.py
 
 
 def floats(values):
@@ -91,6 +88,7 @@ LIBRARY = {
     "vpd": padlab.vpd_loss,
     "jsd": jensen_shannon,
     "batch_loss": lambda passes: torch.cat(passes).mean(),
+    **second_half.LIBRARY,
 }
 
 
@@ -167,6 +165,7 @@ PLAIN = {  # right, in NumPy or in lists
     "vpd": lambda s, t: vpd(s, t).mean(),
     "jsd": js,
     "batch_loss": lambda passes: sum(sum(map(float, x)) for x in passes) / sum(len(x) for x in passes),
+    **second_half.PLAIN,
 }
 
 
@@ -213,6 +212,7 @@ FLOAT32 = {  # right, in float32, with a gradient where there may be one
         / 2
     ),
     "batch_loss": lambda passes: sum(x.sum() for x in passes) / sum(map(len, passes)),
+    **second_half.FLOAT32,
 }
 
 
@@ -373,6 +373,7 @@ WRONG = {
         "sum_of_means": [lambda passes: sum(x.mean() for x in passes)],
         "divided_by_passes": [lambda passes: torch.stack([x.sum() for x in passes]).mean()],
     },
+    **second_half.WRONG,
 }
 KNOWN = {
     "mean_log_probability": sampling_and_rewards.REWARD_MISTAKES,
@@ -387,6 +388,7 @@ KNOWN = {
     "vpd": losses.VPD_MISTAKES,
     "jsd": losses.JSD_MISTAKES,
     "batch_loss": losses.BATCH_MISTAKES,
+    **second_half.KNOWN,
 }
 
 

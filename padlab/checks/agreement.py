@@ -252,32 +252,29 @@ def contained(prompt, first, second):
     return _vote_by(prompt, first, second, lambda answer, right: right.lower() in answer.lower())
 
 
+def contained_as_written(prompt, first, second):
+    """You looked for the right answer with its capitals as they are, anywhere in the text. Capitals do not count, a
+    wrong answer beside it does."""
+    return _vote_by(prompt, first, second, lambda answer, right: right in answer)
+
+
 def other_better(prompt, first, second):
     """You voted for the worse answer. Return 1.0 where the first is better."""
     return 1 - _blind_vote(prompt, first, second)
 
 
 VOTE_MISTAKES = (
-    longer, shorter, always_first, no_ties, exact_text, sentences_wrong, sentences_equal, contained, other_better,
+    longer, shorter, always_first, no_ties, exact_text, sentences_wrong, sentences_equal, contained,
+    contained_as_written, other_better,
 )  # fmt: skip
 SENTENCES = ("The answer is {}.", "It says {}.", "The note says {}.", "I think it is {}.")
-LONGEST_PROMPT = 260  # characters, so that a hint shows it whole
 
 
 def _draw_answers(rng: np.random.Generator, size: int) -> tuple:
-    drawn = reading.prompts(20, seed=int(rng.integers(10**6)))
-    prompt = next(text for text in drawn if len(text) <= LONGEST_PROMPT)
+    prompt = min(reading.prompts(3, seed=int(rng.integers(10**6))), key=len)
     right, wrong = reading.answers(prompt)
-    texts = [
-        right,
-        f"{right[:1].upper()}{right[1:]}.",
-        _in_sentence(rng, right),
-        _in_sentence(rng, f"{right} or {wrong[0]}"),
-    ]
-    texts += [wrong[1], f"{wrong[0][:1].upper()}{wrong[0][1:]}.", _in_sentence(rng, wrong[1])]
-    first, second = rng.permutation(len(texts))[:2]
-    return prompt, texts[first], texts[second]
-
-
-def _in_sentence(rng: np.random.Generator, value: str) -> str:
-    return str(rng.choice(SENTENCES)).format(value)
+    phrases = (right, right, f"{right} or {wrong[0]}", wrong[1])
+    sentences = [text.format(phrase) for text, phrase in zip(rng.permutation(SENTENCES), phrases, strict=True)]
+    texts = [right, f"{right.upper()}.", wrong[0], f"{wrong[1].upper()}.", *sentences]
+    first, second = rng.permutation(texts)[:2].tolist()
+    return prompt, first, second

@@ -8,7 +8,7 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from padlab.checks.verdict import Verdict, agree, answers_until_problem, check, shown
+from padlab.checks.verdict import Problem, Verdict, agree, check, run, shown
 from padlab.rankings import intervals
 
 SEEDS = 4  # trainings of each setting that a hypothesis is tested on
@@ -83,6 +83,18 @@ def one_sided(changes):
     return _interval(changes.mean(1), quantile=student_t.ppf(0.95, len(changes) - 1))
 
 
+def standard_error(changes):
+    """You added one standard error at each side. About two thirds of such intervals hold the true mean: multiply by
+    t."""
+    return _interval(changes.mean(1), quantile=1.0)
+
+
+def percentiles(changes):
+    """You took percentiles of the trainings' means. They show how far single trainings lie apart, not how well the mean
+    is known."""
+    return np.percentile(changes.mean(1).double().numpy(), [2.5, 97.5])
+
+
 def degrees_of_freedom(changes):
     """You used as many degrees of freedom as trainings. One is used up by the mean."""
     return _interval(changes.mean(1), quantile=student_t.ppf(0.975, len(changes)))
@@ -90,7 +102,7 @@ def degrees_of_freedom(changes):
 
 INTERVAL_MISTAKES = (
     normal_quantile, ddof_zero, normal_and_ddof_zero, all_pooled, prompts_for_trainings, root_missing, one_sided,
-    degrees_of_freedom,
+    standard_error, percentiles, degrees_of_freedom,
 )  # fmt: skip
 
 
@@ -149,13 +161,19 @@ def responses_for_rounds(responses, per_round, steps):
     return _plan(responses, steps)
 
 
+def steps_by_responses(responses, per_round, steps):
+    """You divided the steps by the responses of one round. Divide them by the number of rounds."""
+    return [[number, steps / per_round] for number, _ in _equal_budget(responses, per_round, steps)]
+
+
 def steps_summed(responses, per_round, steps):
     """You returned the steps up to the end of each round. Return the steps of the round itself."""
     return [[number, (number + 1) * taken] for number, taken in _equal_budget(responses, per_round, steps)]
 
 
 BUDGET_MISTAKES = (
-    old_student, all_steps_each, per_round_for_rounds, counted_from_one, responses_for_rounds, steps_summed
+    old_student, all_steps_each, per_round_for_rounds, counted_from_one, responses_for_rounds, steps_by_responses,
+    steps_summed,
 )  # fmt: skip
 
 
@@ -184,15 +202,19 @@ def hypothesis(experiment: Any, claim: Any) -> Verdict:
         return Verdict("hypothesis", "not attempted", f"State a claim, one of {shown(CLAIMS)}, before you run it.")
     if not isinstance(claim, str) or claim not in CLAIMS:
         return _verdict("unknown_claim", f"The claim must be one of {shown(CLAIMS)}.")
-    answers, problem = answers_until_problem(experiment, [(seed,) for seed in (*range(SEEDS), 0)])
-    if not answers and problem is not None and problem.kind == "not attempted":
-        return Verdict("hypothesis", "not attempted", "Write the function, with a return, then run the check again.")
-    for seed, answer in enumerate(answers):
-        if answer.shape != (2,) or not answer.isfinite().all():
-            return _verdict("not_pairs", f"Return two finite numbers. For seed {seed % SEEDS}, it was {shown(answer)}.")
-    if problem is not None:
-        return _verdict(problem.kind, f"For seed {len(answers) % SEEDS}, your function {problem.message}")
-    return _judge(torch.stack(answers[:SEEDS]), answers[SEEDS], claim)
+    pairs: list[Tensor] = []
+    for seed in (*range(SEEDS), 0):
+        pair = run(experiment, (seed,))
+        if isinstance(pair, Problem) and pair.kind == "not attempted" and not pairs:
+            return Verdict(
+                "hypothesis", "not attempted", "Write the function, with a return, then run the check again."
+            )
+        if isinstance(pair, Problem):
+            return _verdict(pair.kind, f"For seed {seed}, your function {pair.message}")
+        if pair.shape != (2,) or not pair.isfinite().all():
+            return _verdict("not_pairs", f"Return two finite numbers. For seed {seed}, it was {shown(pair)}.")
+        pairs.append(pair)
+    return _judge(torch.stack(pairs[:SEEDS]), pairs[SEEDS], claim)
 
 
 def _verdict(mistake: str, message: str) -> Verdict:
@@ -213,11 +235,11 @@ def _judge(pairs: Tensor, again: Tensor, claim: str) -> Verdict:
         return _verdict("same_settings", "Both values are equal for every seed. Does the setting reach the training?")
     found = intervals.seed_interval((pairs[:, 0] - pairs[:, 1]).numpy())
     fits = CLAIMS[0] if found.low > 0 else CLAIMS[1] if found.high < 0 else CLAIMS[2]
+    where = dict(zip(CLAIMS, ("lies above 0", "lies below 0", "contains 0"), strict=True))[fits]
     measured = (
-        f"Over {SEEDS} seeds, a - b is {shown(found.estimate)} on average, "
-        f"with a 95 % interval from {shown(found.low)} to {shown(found.high)}"
+        f"Over {SEEDS} seeds, a - b is {shown(found.estimate)} on average, and its 95 % interval, from "
+        f"{shown(found.low)} to {shown(found.high)}, {where}"
     )
-    where = {"a is better": "above 0", "b is better": "below 0", "not clear": "on both sides of 0"}[fits]
     if fits != claim:
-        return _verdict("wrong_claim", f'{measured}. It lies {where}: this supports "{fits}", not "{claim}".')
-    return Verdict("hypothesis", "passed", f'{measured}. It lies {where}: "{claim}" is supported.')
+        return _verdict("wrong_claim", f'{measured}. This supports "{fits}", not "{claim}".')
+    return Verdict("hypothesis", "passed", f'{measured}: "{claim}" is supported.')
