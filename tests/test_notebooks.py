@@ -12,7 +12,9 @@ import pytest
 from padlab.demo import notebook_folder, run_demo
 
 NOTEBOOKS = sorted(notebook_folder().glob("*.ipynb"))
-COURSE = [path for path in NOTEBOOKS if "01" <= path.name[:2] <= "04"]
+COURSE = [path for path in NOTEBOOKS if path.name[:2] > "00"]
+INSPECTOR = "08"  # the notebook without exercises
+SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
@@ -74,17 +76,33 @@ def test_the_course_keeps_its_form(path):
     assert 0.6 <= len(text) / len(code) <= 1.7
     assert not [cell.source for cell in code if re.search(r"^ *def _", cell.source, re.M)], "helpers belong in padlab"
     checked = [cell for cell in code if "padlab.checks." in cell.source or "checks." in cell.source]
-    assert len(checked) == 3
+    exercises = 0 if path.name.startswith(INSPECTOR) else 3
+    assert len(checked) == exercises
     for cell in checked:
         shown = "".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in cell.outputs)
         assert "not attempted" in shown
-    assert sum(t.count("<details") for t in text) >= 6, "three solutions, three answers"
+    assert sum(t.count("<details") for t in text) >= exercises + 3, "a solution each, three answers"
     pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
     assert len(pictures) >= 2
 
 
 def test_the_course_is_whole():
-    assert [path.name[:2] for path in COURSE] == ["01", "02", "03", "04"]
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{k:02}" for k in range(9)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_the_slides_hold_the_pictures_and_not_the_solutions(path):
+    """Every cell says where it stands in the slides; what makes a deck is shown, what gives answers away is not."""
+    cells = nbformat.read(path, as_version=4).cells
+    kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for cell in cells]
+    assert set(kinds) <= SLIDE_TYPES, "a cell without its slide type"
+    assert kinds[0] == "slide"
+    assert kinds.count("slide") >= 5
+    for cell, kind in zip(cells, kinds, strict=True):
+        if "<summary>Solution" in cell.source or "padlab.checks." in cell.source:
+            assert kind == "skip"
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            assert kind in ("slide", "subslide", "fragment", "-")
 
 
 def test_a_failing_cell_leaves_what_was_done(tmp_path, monkeypatch):
