@@ -123,11 +123,21 @@ def test_position_bias_of_a_fair_and_of_a_stubborn_judge():
 
 def test_alpha_curve_marks_the_best():
     figure = plots.plot_alpha_curve([0, 0.5, 1], [0.1, 0.4, 0.2], [0, 0.3, 0.1], [0.2, 0.5, 0.3])
-    (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    (star,) = [line for line in figure.axes[0].lines if line.get_marker() == "*" and len(line.get_xdata())]
     assert star.get_xydata().tolist() == [[0.5, 0.4]]
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[0, 0.1], [0.5, 0.4], [1, 0.2]]
     corners = figure.axes[0].collections[0].get_paths()[0].vertices.tolist()
     assert all(corner in corners for corner in ([0, 0], [0.5, 0.3], [1, 0.1], [0, 0.2], [0.5, 0.5], [1, 0.3]))
+
+
+def test_every_alpha_curve_has_its_own_best():
+    curves = [[0.1, 0.4, 0.2], [0.3, 0.1, 0.2]], [[0, 0.3, 0.1], [0.2, 0, 0.1]], [[0.2, 0.5, 0.3], [0.4, 0.2, 0.3]]
+    figure = plots.plot_alpha_curve([0, 0.5, 1], *curves, names=["toy", "aligned"])
+    stars = [line for line in figure.axes[0].lines if line.get_marker() == "*" and len(line.get_xdata())]
+    assert [star.get_xydata().tolist() for star in stars] == [[[0.5, 0.4]], [[0, 0.3]]]
+    assert [star.get_color() for star in stars] == list(plots.ITEMS[:2])
+    assert "toy: 0.40 [0.30, 0.50] at alpha 0.5; 0.10 at alpha 0, 0.20 at alpha 1. aligned: 0.30 [" in figure.alt_text
+    assert "toy 0.40 at 0.5; aligned 0.30 at 0" in figure.get_suptitle().replace("\u00a0", " ").replace("\n", " ")
 
 
 def test_calibration_ends_are_the_two_softmaxes():

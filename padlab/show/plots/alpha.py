@@ -32,7 +32,7 @@ def plot_alpha_curve(
     names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """A metric along alpha with its 95 % band; a star marks the best mean of the first curve.
+    """A metric along alpha with its 95 % band; a star marks the best mean of each curve.
 
     Args:
         alphas: K values from 0 to 1, rising.
@@ -56,22 +56,35 @@ at alpha 1.>
     measured = metric_named(metric)
     names = [measured.title] if names is None else list(names)
     same_length(names=names, estimate=estimate)
-    extreme, best = ("lowest", estimate[0].argmin()) if measured.better < 0 else ("highest", estimate[0].argmax())
+    extreme, best = ("lowest", estimate.argmin(1)) if measured.better < 0 else ("highest", estimate.argmax(1))
     figure, ax = axes()
-    for index, name in enumerate(names):
+    star = {"linestyle": "", "marker": "*", "markersize": 20, "markeredgecolor": "white", "zorder": 5}
+    for index, (name, top) in enumerate(zip(names, best, strict=True)):
         look = {"label": label(name), "marker": "o"} | _line_look(index)
         draw_line(ax, alphas, estimate[index], low[index], high[index], **look)
+        ax.plot(alphas[top], estimate[index, top], **star, color=look["color"] if len(names) > 1 else NEUTRAL)
     if low.min() < 0 < high.max():
         ax.axhline(0, color="black", linewidth=1)
-    star = {"color": NEUTRAL, "markersize": 20, "markeredgecolor": "white", "zorder": 5}
-    ax.plot(alphas[best], estimate[0, best], "*", label=f"{extreme} mean", **star)
-    ax.axvline(alphas[best], color=NEUTRAL, linestyle=":", linewidth=1.5)
+    if len(names) == 1:
+        ax.axvline(alphas[best[0]], color=NEUTRAL, linestyle=":", linewidth=1.5)
+    ax.plot([], [], label=f"{extreme} mean", **star, color=NEUTRAL)
     ax.set(xlabel=_ALPHA_LABEL, ylabel=metric_label(metric))
     legend_above(ax)
-    marked = f"{num(estimate[0, best])} [{num(low[0, best])}, {num(high[0, best])}] at alpha {alphas[best]:g}"
-    ends = f"{num(estimate[0, 0])} at alpha {alphas[0]:g}, {num(estimate[0, -1])} at alpha {alphas[-1]:g}"
-    finding = f"{extreme} mean {measured.title}: {marked}; {ends}"
-    return finish(figure, title, finding, f"{measured.title} along alpha")
+    what, subject = f"{extreme} mean {measured.title}", f"{measured.title} along alpha"
+    marked = [
+        f"{num(curve[top])} [{num(below[top])}, {num(above[top])}] at alpha {alphas[top]:g}; "
+        f"{num(curve[0])} at alpha {alphas[0]:g}, {num(curve[-1])} at alpha {alphas[-1]:g}"
+        for top, curve, below, above in zip(best, estimate, low, high, strict=True)
+    ]
+    if len(names) == 1:
+        return finish(figure, title, f"{what}: {marked[0]}", subject)
+    short = "; ".join(
+        f"{label(name)} {num(curve[top])} at {alphas[top]:g}"
+        for name, top, curve in zip(names, best, estimate, strict=True)
+    )
+    figure.colours = 256  # bands over bands
+    facts = [f"{label(name)}: {text}" for name, text in zip(names, marked, strict=True)]
+    return finish(figure, title, f"{what} along alpha: {short}", ". ".join([subject, *facts]))
 
 
 @house_style()
