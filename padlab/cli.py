@@ -9,6 +9,7 @@
     padlab doctor   MODEL                               can this model be a teacher or student?
     padlab inspect  --prompt TEXT --responses FILE      what do both models prefer? a page, and JSON
     padlab prepare-judge FOLDER                         an adapter that answers selection questions
+    padlab grade    FOLDER                              for lecturers: check the exercises of submitted notebooks
     padlab demo                                         all of it in the quickstart notebook
     padlab lab      [FOLDER]                            the notebooks copied there, and JupyterLab
 
@@ -25,7 +26,7 @@ from pathlib import Path
 from statistics import fmean
 
 import padlab
-from padlab import benchmark_command, import_command, inspect_command
+from padlab import benchmark_command, grade_command, import_command, inspect_command
 from padlab.demo import run_demo
 from padlab.lab import open_lab
 from padlab.lm.presets import get_preset
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     import_command.add_parser(commands)
     benchmark_command.add_parser(commands)
     inspect_command.add_parser(commands)
+    grade_command.add_parser(commands)
     demo = commands.add_parser("demo", help="run a notebook, leave an HTML page")
     demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 06_toy_world.ipynb")
     demo.add_argument("--out", default="demo-out")
