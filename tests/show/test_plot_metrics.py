@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from padlab.rankings.intervals import wilson_interval
 from padlab.show import plots
+from padlab.show.plots.style import NEUTRAL
 
 HISTORY = [
     {"step": i + 1, "loss": 1 / (1 + i), "extra": None} | ({"jsd": 0.2 - i / 500} if i % 5 == 0 else {})
@@ -207,6 +209,16 @@ def test_students_stand_where_the_paired_difference_puts_them():
     assert "less is better" not in right.get_xlabel()
     assert "1 of 2 trained students better, 0 worse" in repr(figure)
     assert "1 of 2 trained students better, 1 worse" in repr(plots.plot_students({"jsd": 0.3}, STUDENTS))
+
+
+def test_a_control_is_grey_and_not_counted():
+    students = {**STUDENTS, "control: shuffled": {"right": (-0.2, -0.3, -0.1)}}
+    figure = plots.plot_students({"right": 0.4}, students)
+    assert "1 of 2 trained students better, 0 worse" in repr(figure)
+    colours = {
+        line.get_ydata()[0]: to_hex(line.get_color()) for line in figure.axes[0].lines if line.get_marker() == "o"
+    }
+    assert colours[4] == to_hex(NEUTRAL) != colours[1] == to_hex(plots.STUDENT)
 
 
 def test_measures_without_an_interval_are_left_out():

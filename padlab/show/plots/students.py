@@ -26,7 +26,8 @@ def plot_students(
     """Students against the one before training: a panel per measure, a row per student.
 
     A point is the level before plus the mean paired difference, its bar the 95 % interval of that difference: a bar
-    that does not reach the dashed line differs from before. A student named "teacher" has the teacher's colour.
+    that does not reach the dashed line differs from before. A student named "teacher" has the teacher's colour; one
+    whose name begins with "control" is grey, and the title does not count it.
 
     Args:
         before: measure -> mean before training.
@@ -76,7 +77,7 @@ def _draw_measure(ax: Axes, measure: str, level: float, own: Mapping[str, Any], 
     ax.axvline(level, color=NEUTRAL, linestyle="--", linewidth=1.2)
     ax.plot([level], [0], "o", color=STUDENT, markersize=8)
     for name, *ends in zip(known, mean, low, high, strict=True):
-        colour = TEACHER if name == "teacher" else STUDENT
+        colour = TEACHER if name == "teacher" else NEUTRAL if name.startswith("control") else STUDENT
         draw_point(ax, *ends, at=names.index(name), color=colour, marker="o", markersize=8)
     ax.set_title(title, fontsize="small")
     ax.set(ylim=(len(names) - 0.5, -0.5), ylabel="")
@@ -93,7 +94,7 @@ def _verdicts(measure: str, level: float, own: Mapping[str, Any]) -> str:
     """How many trained students are better or worse than before, by intervals that exclude 0."""
     known = metric_named(measure)
     title = f"{known.title[:1].upper()}{known.title[1:]} ({num(level)} before)"
-    ends = [values[1:] for name, values in own.items() if name != "teacher"]
+    ends = [values[1:] for name, values in own.items() if name != "teacher" and not name.startswith("control")]
     up, down = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
     if not known.better:
         return f"{title}: {up + down} of {len(ends)} trained students differ"
