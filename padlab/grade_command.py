@@ -13,8 +13,9 @@ ABOUT = """Grade a folder of submitted notebooks: NAME.ipynb, NAME_04_losses.ipy
 
 The check of every exercise is run again, on new random inputs; saved outputs are not read, and a deleted exercise
 counts as missing. Of a notebook only this is run: the exercise's function, with the imports, functions, classes and
-constants that it uses, from its own cell and the cells above it (constants that padlab or a function of the notebook
-computes are left out). Each notebook is run in a fresh process with a time limit, in an empty folder.
+constants that it uses, from its own cell and the cells above it (except for `hypothesis`, constants that padlab or a
+function of the notebook computes are left out). Each notebook is run in a fresh process with a time limit, in an empty
+folder.
 
 This is a fresh process, not a sandbox: a student's code can read and change files and use the network as the user who
 runs the command. Grade in an account or container that may be lost.

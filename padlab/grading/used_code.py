@@ -2,7 +2,8 @@
 
 The rule, in words for students: "Your function is run with the imports, functions, classes and constants that it uses,
 from its own cell and the cells above it. A constant may be computed with Python, NumPy and torch; what is computed by
-padlab, another library or a function of the notebook is left out, and so is everything else."
+padlab, another library or a function of the notebook is left out, and so is everything else." Only for an exercise that
+trains models (`hypothesis`) a constant may be computed by anything.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+import symtable
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -60,7 +62,11 @@ def parse(source: str) -> Cell:
 def _statements(source: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Python, about the student's code
-        return ast.parse(source)
+        tree = ast.parse(source)
+        compile(
+            tree, "<notebook>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+        )  # 'return' outside function
+    return tree
 
 
 def checked_names(cell: Cell) -> list[str]:
@@ -96,8 +102,14 @@ def _check_calls(cell: Cell) -> list[ast.Call]:
     return sorted(calls, key=lambda call: (call.lineno, call.col_offset))
 
 
-def used_code(cells: Sequence[Cell], at: int, expression: ast.expr) -> UsedCode:
+def used_code(cells: Sequence[Cell], at: int, expression: ast.expr, anything: bool = False) -> UsedCode:
     """What an expression in cell `at` uses, directly or through what it uses; see the rule above.
+
+    Args:
+        cells: of the notebook.
+        at: position of the expression's cell.
+        expression: the function, as it stands in the call of the check.
+        anything: whether constants may be computed by anything.
 
     >>> cells = [parse("import math, os"), parse("a = math.log(2); b = train()"), parse("f = lambda x: a * x")]
     >>> used_code(cells, 2, ast.parse("f").body[0].value).statements
@@ -105,32 +117,43 @@ def used_code(cells: Sequence[Cell], at: int, expression: ast.expr) -> UsedCode:
     """
     above = [statement for cell in cells[: at + 1] for statement in cell.tree.body]
     below = [statement for cell in cells[at + 1 :] for statement in cell.tree.body]
-    runnable = _runnable([*(statement for statement in below if isinstance(statement, IMPORTS)), *above])
+    runnable = _runnable([*(statement for statement in below if isinstance(statement, IMPORTS)), *above], anything)
     wanted, names = set(), _names(expression)
     while more := [s for s in runnable if s not in wanted and _bound(s) & {*names, "*"}]:
         wanted.update(more)
         names |= {name for statement in more for name in _names(statement)}
-    computed = "it is not computed with Python, NumPy and torch alone"
     left_out = {name: "it is defined in a later cell" for s in below for name in _bound(s)}
-    left_out |= {name: computed for s in above if s not in runnable for name in _bound(s)}
+    left_out |= {name: _reason(s) for s in above if s not in runnable for name in _bound(s)}
     for statement in runnable:
         left_out = {name: why for name, why in left_out.items() if name not in _bound(statement)}
     return UsedCode([ast.unparse(statement) for statement in runnable if statement in wanted], left_out)
 
 
-def _runnable(statements: Sequence[ast.stmt]) -> list[ast.stmt]:
-    """Imports, definitions, and assignments that call nothing but Python, NumPy, torch and values computed so."""
+def _reason(statement: ast.stmt) -> str:
+    if isinstance(statement, ASSIGNMENTS):
+        return "it is not computed with Python, NumPy and torch alone"
+    return "of a cell only imports, definitions and assignments are run, not loops and other blocks"
+
+
+def _runnable(statements: Sequence[ast.stmt], anything: bool) -> list[ast.stmt]:
+    """Imports, definitions, and assignments that call nothing but Python, NumPy, torch and values computed so.
+
+    A name that some other statement gives another value later is left out altogether, not run with its older value.
+    """
     harmless, found = set(dir(builtins)), []
     for statement in statements:
-        own, new = _bound(statement), set()
-        if isinstance(statement, ASSIGNMENTS) and statement.value is not None:
-            new = own if _uses(statement) <= harmless else set()
-            if new or not any(isinstance(node, ast.Call | ast.Await) for node in _executed(statement.value)):
-                found.append(statement)
-        elif isinstance(statement, IMPORTS + DEFINITIONS):
-            found.append(statement)
-            new = _calculating(statement) if isinstance(statement, IMPORTS) else set()
+        own, new, runs = _bound(statement), set(), isinstance(statement, IMPORTS + DEFINITIONS)
+        if isinstance(statement, IMPORTS):
+            new = _calculating(statement)
+        elif isinstance(statement, ASSIGNMENTS) and statement.value is not None:
+            read = _names(statement) | (own if isinstance(statement, ast.AugAssign) else set())
+            new = own if read <= harmless else set()
+            calls = any(isinstance(node, ast.Call | ast.Await) for node in _executed(statement.value))
+            runs = bool(new) or anything or not calls
+        if not runs:
+            found = [s for s in found if isinstance(s, IMPORTS) or not own & _bound(s)]
         harmless = harmless - own | new
+        found += [statement] * runs
     return found
 
 
@@ -149,16 +172,14 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
             yield from _executed(child)
 
 
-def _names(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-
-
-def _uses(statement: ast.Assign | ast.AnnAssign | ast.AugAssign) -> set[str]:
-    """Names that an assignment reads; variables of comprehensions and lambdas aside."""
-    inner = {part.arg for part in ast.walk(statement.value) if isinstance(part, ast.arg)}
-    inner |= {n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    read = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return (read - inner) | (_bound(statement) if isinstance(statement, ast.AugAssign) else set())
+def _names(node: ast.stmt | ast.expr) -> set[str]:
+    """Names that a statement or expression reads and does not define inside itself."""
+    found, tables = set(), [symtable.symtable(ast.unparse(node), "<notebook>", "exec")]
+    for table in tables:
+        tables.extend(table.get_children())
+        outside = (s for s in table.get_symbols() if s.is_global() or table.get_type() == "module")
+        found |= {symbol.get_name() for symbol in outside if symbol.is_referenced()}
+    return found
 
 
 def _bound(statement: ast.stmt) -> set[str]:
@@ -169,6 +190,6 @@ def _bound(statement: ast.stmt) -> set[str]:
         return {statement.name}
     if isinstance(statement, ASSIGNMENTS):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        return {name for target in targets for name in _names(target)}
+        return {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
     stored = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return stored | {n.name for n in ast.walk(statement) if isinstance(n, DEFINITIONS)}
