@@ -100,7 +100,9 @@ def counter():
 
 
 HINTS = {
-    "one_seed": [lambda seed: (0.6, 0.5), lambda seed: np.array([0.5, 0.5])],
+    "one_seed": [
+        lambda seed: (0.6, 0.5), lambda seed: np.array([0.5, 0.5]), lambda seed: (0.6 + seed / 10**8, 0.5),
+    ],
     "not_reproducible": [counter(), lambda seed: (np.random.default_rng().random(), 0.5)],
     "same_settings": [lambda seed: (seed / 10, seed / 10), lambda seed: [experiment(0.1)(seed)[0]] * 2],
     "not_pairs": [
@@ -132,12 +134,16 @@ def test_an_unusable_experiment_is_not_run_to_the_end():
     assert message == "For seed 2, your function raised ZeroDivisionError: division by zero"
 
 
-@pytest.mark.parametrize("claim", ["A is better", "a", "", 1, ["a is better"], {"a"}])
+class Deceptive:
+    __class__ = property(lambda self: 1 / 0)
+
+
+@pytest.mark.parametrize("claim", ["A is better", "a", "", 1, ["a is better"], {"a"}, Deceptive])
 def test_an_unknown_claim_is_named_before_anything_is_trained(claim):
     def never(seed):
         raise AssertionError("trained")
 
-    given = checks.hypothesis(never, claim)
+    given = checks.hypothesis(never, claim() if claim is Deceptive else claim)
     assert (given.state, given.mistake) == ("hint", "unknown_claim")
     assert all(known in given.message for known in CLAIMS)
 

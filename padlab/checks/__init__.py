@@ -1,7 +1,8 @@
 """Checks of the course's exercises: `padlab.checks.<name>(my_function)` gives a verdict and names the likely mistake.
 
-Each runs the function on small random inputs (float32 tensors), compares the answers, and never raises. Answers may be
-tensors, arrays, lists or numbers. The exercises, by notebook:
+Each runs the function on small random inputs (float32 tensors, numbers, texts), compares the answers, and never raises;
+`hypothesis` runs an experiment on four seeds instead. Answers may be tensors, arrays, lists or numbers. The exercises,
+by notebook:
 
     01  mean_log_probability, top_p, max_min_selection
     02  debias, calibrate, option_mass

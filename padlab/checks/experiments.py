@@ -189,7 +189,7 @@ def hypothesis(experiment: Any, claim: Any) -> Verdict:
     returns the two numbers; and the claim that the paired 95 % t interval of a - b over 4 seeds supports.
 
     - experiment: called with the seeds 0 to 3 and once more with 0, five times in all; each call takes as long as two
-      trainings. What it returns must depend on the seed and on nothing else.
+      trainings, seconds in the toy world. What it returns must depend on the seed and on nothing else.
     - claim: "a is better" (the interval is above 0), "b is better" (below 0) or "not clear" (0 is inside). Higher
       values are better.
 
@@ -200,15 +200,13 @@ def hypothesis(experiment: Any, claim: Any) -> Verdict:
         return _verdict("call", "Give the function itself: checks.hypothesis(experiment, claim), without calling it.")
     if claim is None or claim is Ellipsis:
         return Verdict("hypothesis", "not attempted", f"State a claim, one of {shown(CLAIMS)}, before you run it.")
-    if not isinstance(claim, str) or claim not in CLAIMS:
+    if not issubclass(type(claim), str) or claim not in CLAIMS:
         return _verdict("unknown_claim", f"The claim must be one of {shown(CLAIMS)}.")
     pairs: list[Tensor] = []
     for seed in (*range(SEEDS), 0):
         pair = run(experiment, (seed,))
         if isinstance(pair, Problem) and pair.kind == "not attempted" and not pairs:
-            return Verdict(
-                "hypothesis", "not attempted", "Write the function, with a return, then run the check again."
-            )
+            return Verdict("hypothesis", "not attempted", "Write the function, then run the check again.")
         if isinstance(pair, Problem):
             return _verdict(pair.kind, f"For seed {seed}, your function {pair.message}")
         if pair.shape != (2,) or not pair.isfinite().all():
@@ -228,10 +226,12 @@ def _judge(pairs: Tensor, again: Tensor, claim: str) -> Verdict:
         return _verdict(
             "not_reproducible", f"{twice} Let all that is random follow the seed: sampling, order, weights."
         )
-    if (pairs == pairs[0]).all():
-        same = f"Every seed gave {shown(pairs[0])}, so this is one training seen {SEEDS} times."
-        return _verdict("one_seed", f"{same} Use the seed in sampling and training.")
-    if (pairs[:, 0] == pairs[:, 1]).all():
+    if agree(pairs[:1].expand(SEEDS, -1), pairs):
+        same = f"Every seed gave {shown(pairs[0])}: that looks like one training seen {SEEDS} times."
+        return _verdict(
+            "one_seed", f"{same} Use the seed in sampling and training, and a measure away from its limits."
+        )
+    if agree(pairs[:, 0], pairs[:, 1]):
         return _verdict("same_settings", "Both values are equal for every seed. Does the setting reach the training?")
     found = intervals.seed_interval((pairs[:, 0] - pairs[:, 1]).numpy())
     fits = CLAIMS[0] if found.low > 0 else CLAIMS[1] if found.high < 0 else CLAIMS[2]
