@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     inspect_command.add_parser(commands)
     grade_command.add_parser(commands)
     demo = commands.add_parser("demo", help="run a notebook, leave an HTML page")
-    demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 06_toy_world.ipynb")
+    demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 04_losses.ipynb")
     demo.add_argument("--out", default="demo-out")
     demo.add_argument("--preset", help="other models than the notebook's (quickstart)")
     demo.set_defaults(run_command=_demo)
