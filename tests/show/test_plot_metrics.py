@@ -142,6 +142,13 @@ def test_every_alpha_curve_has_its_own_best():
     assert "toy 0.40 at 0.5; aligned 0.30 at 0" in figure.get_suptitle().replace("\u00a0", " ").replace("\n", " ")
 
 
+def test_long_names_of_alpha_curves_leave_the_axes_their_width():
+    curves = [np.arange(9).reshape(3, 3) / 10 + shift for shift in (0, -0.1, 0.1)]
+    figure = plots.plot_alpha_curve([0, 0.5, 1], *curves, names=[f"{name} of thirty letters, {name}" for name in "abc"])
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_window_extent().width > 0.8 * figure.bbox.width
+
+
 def test_calibration_ends_are_the_two_softmaxes():
     reward, chosen = np.array([-1.0, -1.1, -1.5]), np.array([0.2, 0.5, 0.3])
     lines = plots.plot_calibration_step(reward, chosen, beta=3.0).axes[0].lines
@@ -244,8 +251,8 @@ def test_rounds_are_drawn_with_their_bands_and_the_teacher_on_one_scale():
     assert toy.get_ylim() == reading.get_ylim()
     assert toy.get_ylim()[0] < 0.1 < 0.92 < toy.get_ylim()[1]
     assert "toy 0.50, 0.70 [0.60, 0.75], 0.72 [0.70, 0.80], teacher 0.54; reading 0.30" in figure.alt_text
-    title = figure.get_suptitle().replace("\u00a0", " ")  # numbers are not broken over lines
-    assert title == "Toy: round 1 +0.20, round 2 +0.02; reading: round 1 −0.10"
+    title = figure.get_suptitle().replace("\u00a0", " ").replace("\n", " ")  # numbers are not broken over lines
+    assert title == "Toy 0.50 before, 0.70 after round 1, 0.72 after round 2; reading 0.30 before, 0.20 after round 1"
 
 
 def test_rounds_without_a_teacher_and_rounds_that_cannot_be_drawn():

@@ -14,6 +14,7 @@ from padlab.show.plots.intervals import draw_line, interval_arrays
 from padlab.show.plots.labels import item_names, label, metric_label, metric_named
 from padlab.show.plots.style import ITEMS, NEUTRAL, Figure, axes, finish, house_style, legend_above
 
+LEGEND = 45  # characters of the curves' names that fit beside each other
 _ALPHA_LABEL = "alpha (0: reward alone … 1: selection probability alone)"
 
 
@@ -69,7 +70,7 @@ at alpha 1.>
         ax.axvline(alphas[best[0]], color=NEUTRAL, linestyle=":", linewidth=1.5)
     ax.plot([], [], label=f"{extreme} mean", **star, color=NEUTRAL)
     ax.set(xlabel=_ALPHA_LABEL, ylabel=metric_label(metric))
-    legend_above(ax)
+    legend_above(ax, 4 if len("".join(map(label, names))) < LEGEND else 2)
     what, subject = f"{extreme} mean {measured.title}", f"{measured.title} along alpha"
     marked = [
         f"{num(curve[top])} [{num(below[top])}, {num(above[top])}] at alpha {alphas[top]:g}; "

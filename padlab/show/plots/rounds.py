@@ -29,19 +29,19 @@ def plot_rounds(
             low = estimate = high if it is the same for all trainings.
         teachers: world -> the same measure of the teacher's own samples, a dashed line; None: no lines.
         metric: the measure's name; known ones are shown with their unit.
-        title: replaces the title that says what to see: the first and the last gain of each world.
+        title: replaces the title that says what to see: each world's level before, after one round, after the last.
 
     Raises:
         ValueError: no world or more than 3, fewer than two rounds, or numbers that are not in order.
 
     >>> plot_rounds({"toy": [(0.5, 0.5, 0.5), (0.7, 0.6, 0.8)]}, {"toy": 0.54})
-    <Figure: True quality by round: toy 0.50, 0.70 [0.60, 0.80], teacher 0.54. Toy: round 1 +0.20.>
+    <Figure: True quality by round: toy 0.50, 0.70 [0.60, 0.80], teacher 0.54. Toy 0.50 before, 0.70 after round 1.>
     """
     if not 1 <= len(students) <= PANELS:
         raise ValueError(f"plot_rounds: {len(students)} worlds; give one to {PANELS}")
     teachers, curves = teachers or {}, {name: _curve(name, rows) for name, rows in students.items()}
     figure, panels = axes(2.4 + 3.4 * len(curves), 4.6, columns=len(curves))
-    panels, facts, gains = np.ravel(panels), [], []
+    panels, facts, findings = np.ravel(panels), [], []
     for ax, (name, (estimate, low, high)) in zip(panels, curves.items(), strict=True):
         draw_line(ax, np.arange(len(estimate)), estimate, low, high, color=STUDENT, marker="o", linewidth=3)
         if name in teachers:
@@ -50,7 +50,7 @@ def plot_rounds(
         ax.set(xlabel="round (0: before training)", ylabel="")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         facts.append(_fact(name, estimate, low, high, teachers.get(name)))
-        gains.append(_gain(name, estimate))
+        findings.append(_finding(name, estimate))
     ends = [*(end for curve in curves.values() for end in (curve[1].min(), curve[2].max())), *teachers.values()]
     margin = 0.06 * (max(ends) - min(ends) or 1.0)
     for ax in panels:
@@ -58,7 +58,9 @@ def plot_rounds(
     panels[0].set_ylabel(metric_label(metric))
     _legend(panels[-1], bool(teachers))
     measured = metric_named(metric).title
-    return finish(figure, title, "; ".join(gains), f"{measured[:1].upper()}{measured[1:]} by round: {'; '.join(facts)}")
+    return finish(
+        figure, title, "; ".join(findings), f"{measured[:1].upper()}{measured[1:]} by round: {'; '.join(facts)}"
+    )
 
 
 def _curve(name: str, rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,15 +81,14 @@ def _fact(name: str, estimate: np.ndarray, low: np.ndarray, high: np.ndarray, te
     return ", ".join([f"{label(name)} {told[0]}", *told[1:], *([] if teacher is None else [f"teacher {num(teacher)}"])])
 
 
-def _gain(name: str, estimate: np.ndarray) -> str:
-    """The first round's gain and the last one's."""
-    gains, signed = np.diff(estimate), lambda value: ("+" if round(value, 2) > 0 else "") + num(value)
-    last = f", round {len(gains)} {signed(gains[-1])}" if len(gains) > 1 else ""
-    return f"{label(name)}: round 1 {signed(gains[0])}{last}"
+def _finding(name: str, estimate: np.ndarray) -> str:
+    """The levels before, after the first round, and after the last."""
+    shown = [(estimate[k], k) for k in sorted({1, len(estimate) - 1})]
+    return f"{label(name)} {num(estimate[0])} before, " + ", ".join(f"{num(x)} after round {k}" for x, k in shown)
 
 
 def _legend(ax: Any, with_teacher: bool) -> None:
     ax.plot([], [], color=STUDENT, marker="o", linewidth=3, label="student")
     if with_teacher:
         ax.plot([], [], color=TEACHER, linestyle="--", linewidth=2, label="teacher")
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.1)
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.08), ncols=2, borderaxespad=0.1)
