@@ -13,6 +13,7 @@ from padlab.show.html.safe import CELL, num
 from padlab.show.plots.intervals import interval_arrays
 from padlab.show.plots.style import DATA
 
+NUMBERS = f"{CELL}white-space:nowrap;overflow-wrap:normal;"
 Curves = Mapping[str, Sequence[Sequence[float]]]
 
 
@@ -47,8 +48,9 @@ def grid_view(values: Numbers, curves: Curves, value: float, name: str = "alpha"
         rows.append(cells | {"highest mean": f"{_signed(estimate[best])} at {_at(values[best])}"})
         drawn = _strip(*now, estimate[best], scale)
         lines.append(
-            "".join(f'<td style="{CELL}">{escape(text)}</td>' for text in rows[-1].values())
-            + f'<td style="{CELL}width:16em">{drawn}</td>'
+            f'<td style="{CELL}min-width:7em">{escape(curve)}</td>'
+            + "".join(f'<td style="{NUMBERS}">{escape(text)}</td>' for text in list(rows[-1].values())[1:])
+            + f'<td style="{CELL}min-width:9em;width:13em">{drawn}</td>'
         )
     head = f"At {name} = {_at(value)}, {clear} of {len(rows)} intervals {'excludes' if clear == 1 else 'exclude'} 0."
     return page(line(head, bold=True), Html(_table([*rows[0], _scale_text(scale)], lines), html.table(rows).text))
@@ -87,7 +89,7 @@ def _scale_text(scale: tuple[float, float]) -> str:
 
 
 def _table(head: Sequence[str], lines: Sequence[str]) -> str:
-    cells = "".join(f'<th scope="col" style="{CELL}text-align:left">{escape(text)}</th>' for text in head)
+    cells = "".join(f'<th scope="col" style="{NUMBERS}text-align:left">{escape(text)}</th>' for text in head)
     body = "".join(f"<tr>{cell}</tr>" for cell in lines)
     table = f'<table style="border-collapse:collapse;color:inherit;width:100%"><thead><tr>{cells}</tr></thead>'
     return f"{table}<tbody>{body}</tbody></table>"

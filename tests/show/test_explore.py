@@ -347,7 +347,7 @@ GRID = {
 
 def strips(view):
     """Per curve, in per cent of the strip: the line at 0, the interval's left end and width, its mean, the diamond."""
-    parts = re.findall(r"<td[^>]*width:16em[^>]*>(.*?)</td>", view.html)
+    parts = re.findall(r"<td[^>]*width:13em[^>]*>(.*?)</td>", view.html)
     return [[float(x) for x in re.findall(r"(?<!border-)(?:left|width):([\d.]+)%", part)] for part in parts]
 
 
