@@ -53,7 +53,10 @@ def grade(options: argparse.Namespace) -> int:
     submissions = find_submissions(options.folder)
     path, graded = options.csv or options.folder / "grades.csv", []
     width = max(len(submission.student) for submission in submissions)
-    write_csv(path, graded)
+    try:
+        write_csv(path, graded)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}; choose another place with --csv FILE") from None
     with closing(grade_all(submissions, timeout=options.timeout, seed=options.seed, jobs=options.jobs)) as results:
         try:
             for student, own in groupby(submissions, lambda submission: submission.student):
