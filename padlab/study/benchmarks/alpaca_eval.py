@@ -76,10 +76,10 @@ def read_judgements(path: str | Path) -> Results:
     judged = np.array([v for v in values if v is not None]) * 100
     if not len(judged):
         raise ValueError(f"{path}: the judge gave no preference at all; run it again")
-    note = f"standard error {standard_error(judged):.2f}" if len(judged) > 1 else ""
+    notes = [f"standard error {standard_error(judged):.2f}"] if len(judged) > 1 else []
     if missing := len(values) - len(judged):
-        note += f"; {missing} of {len(values)} have no preference and are left out"
-    results = Results((Result(NAME, models[0], "win rate, %", mean_interval(judged), note),))
+        notes.append(f"{missing} of {len(values)} have no preference and are left out")
+    results = Results((Result(NAME, models[0], "win rate, %", mean_interval(judged), "; ".join(notes)),))
     return results + Results((_length_controlled(rows, models[0]),))
 
 
