@@ -153,13 +153,21 @@ class Notebook:
         """A cell's output."""
         return self.cell(number).locator(".jp-OutputArea").first
 
-    def run_all(self):
-        """Run > Run All Cells, and wait for all of them."""
+    def errors(self):
+        """The texts of failed cells and of widgets that cannot be shown."""
+        stderr = "[data-mime-type='application/vnd.jupyter.stderr']"  # JupyterLab's type for a traceback, too
+        failed = self.page.locator(f"{stderr}:has-text('Traceback'), .jupyter-widgets-error")
+        return failed.all_inner_texts()
+
+    def run_all(self, seconds=PATIENCE / 1000):
+        """Run > Run All Cells, and wait for all of them; a cell that fails ends the waiting."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         prompts = self.page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea-prompt")
         finished = re.compile(r"\[\d+\]")
-        self.until(lambda: all(map(finished.search, prompts.all_inner_texts())), "all cells have run")
+        done = lambda: self.errors() or all(map(finished.search, prompts.all_inner_texts()))  # noqa: E731
+        self.until(done, "all cells have run", seconds)
+        assert self.errors() == []
         outputs = self.page.locator(".jp-OutputArea-output")
         loading = lambda: any("Loading widget" in text for text in outputs.all_inner_texts())  # noqa: E731
         self.until(lambda: not loading(), "the widgets are there")

@@ -5,7 +5,7 @@ import pytest
 
 from padlab.demo import notebook_folder, write_html
 
-COURSE = sorted(path for path in notebook_folder().glob("0[0-4]_*.ipynb"))
+COURSE = sorted(path for path in notebook_folder().glob("0[0-8]_*.ipynb"))
 LOADED = "() => [...document.images].filter(i => i.complete && i.naturalWidth > 100).length"
 
 

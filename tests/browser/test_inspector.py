@@ -137,7 +137,7 @@ def test_run_all_shows_every_widget(notebook):
         widget.wait_for()
         assert widget.bounding_box()["height"] > 100, sources[number]
         assert book.output(number).locator(".jp-RenderedHTMLCommon, .jp-RenderedText").count() == 0, sources[number]
-    assert book.page.locator("[data-mime-type='application/vnd.jupyter.error'], .jupyter-widgets-error").count() == 0
+    assert book.errors() == []
     assert alerts(book) == []
     assert book.record.complaints == []
     away = [url for url in book.record.requests if not url.startswith((f"http://127.0.0.1:{book.lab.port}/", "data:"))]
