@@ -19,7 +19,7 @@ def section(title):
 
 def cells_named():
     """(notebook, cell number) of every `NN [k]`, also of the further ones in `NN [1], [2] to [5]`."""
-    for number, cells in re.findall(r"\b(0\d) ((?:\[\d+\][^\[|;.]{0,24})+)", PAGE):
+    for number, cells in re.findall(r"\b(0\d) ((?:\[\d+\][^\[|;.\d]{0,24})+)", PAGE):
         for cell in re.findall(r"\[(\d+)\]", cells):
             yield number, int(cell)
 
