@@ -81,7 +81,8 @@ def _at(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return ("+" if round(value, 2) > 0 else "") + num(value)
+    digits = 4 if 0 < abs(value) < 0.005 else 2  # so that one can see on which side of 0 an end lies
+    return ("+" if round(value, digits) > 0 else "") + num(value, digits)
 
 
 def _scale_text(scale: tuple[float, float]) -> str:

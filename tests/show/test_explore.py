@@ -365,6 +365,11 @@ def test_a_grid_shows_what_was_measured_there_and_the_highest_mean(place):
         assert float(at) == ALPHAS[max(range(3), key=lambda k: rows[k][0])]
 
 
+def test_a_grid_shows_on_which_side_of_zero_an_end_lies():
+    assert "−0.0012 to +0.28" in grid_view([1], {"x": [(0.14, -0.0012, 0.28)]}, 1).text
+    assert "0.00 to +0.28" in grid_view([1], {"x": [(0.14, 0.0, 0.28)]}, 1).text
+
+
 def test_intervals_of_a_grid_stand_on_one_scale_whatever_the_value():
     low, high = -0.068, 0.281  # of all of them
     share = lambda x: 100 * (x - low) / (high - low)  # noqa: E731

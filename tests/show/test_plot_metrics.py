@@ -60,6 +60,10 @@ def test_levels_stand_at_their_shares_in_the_models_colours():
     assert [float(np.median(line.get_xdata())) for line in points] == [0.3, 0.6]
     assert points[0].get_color() == plots.STUDENT != points[1].get_color()
     assert [text.get_text() for text in ax.get_yticklabels()] == ["before", "after"]
+    assert ax.get_xlim()[0] < 0 < 1 < ax.get_xlim()[1], "a marker at 0 or 1 is drawn whole"
+    ax = plots.plot_levels(["a", "b"], {"x": triples}, what="A first", of="prompts", guessing=[0.5, 0.25]).axes[0]
+    assert ax.get_xlabel() == "A first, share of prompts, 95 % interval"
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_gid() == "guessing"] == [0.5, 0.25]
     with pytest.raises(ValueError, match="3 conditions"):
         plots.plot_levels(["a"], {name: [(0.3, 0.2, 0.4)] for name in "xyz"})
     with pytest.raises(ValueError, match="outside its interval"):
@@ -136,10 +140,22 @@ def test_every_alpha_curve_has_its_own_best():
     curves = [[0.1, 0.4, 0.2], [0.3, 0.1, 0.2]], [[0, 0.3, 0.1], [0.2, 0, 0.1]], [[0.2, 0.5, 0.3], [0.4, 0.2, 0.3]]
     figure = plots.plot_alpha_curve([0, 0.5, 1], *curves, names=["toy", "aligned"])
     stars = [line for line in figure.axes[0].lines if line.get_marker() == "*" and len(line.get_xdata())]
-    assert [star.get_xydata().tolist() for star in stars] == [[[0.5, 0.4]], [[0, 0.3]]]
+    assert [star.get_xydata()[0].tolist() for star in stars] == [pytest.approx([0.4925, 0.4]), [0.0075, 0.3]]
     assert [star.get_color() for star in stars] == list(plots.ITEMS[:2])
     assert "toy: 0.40 [0.30, 0.50] at alpha 0.5; 0.10 at alpha 0, 0.20 at alpha 1. aligned: 0.30 [" in figure.alt_text
     assert "toy 0.40 at 0.5; aligned 0.30 at 0" in figure.get_suptitle().replace("\u00a0", " ").replace("\n", " ")
+
+
+def test_intervals_of_several_alpha_curves_stand_beside_each_other():
+    alphas, curves = [0, 0.01, 1], [np.tile(row, (3, 1)) for row in ([0.1, 0.2, 0.3], [0, 0.1, 0.2], [0.2, 0.3, 0.4])]
+    (ax,) = plots.plot_alpha_curve(alphas, *curves, names=["a", "b", "c"]).axes
+    bars = np.array(
+        [[path.vertices for path in bar.get_paths()] for bar in ax.collections]
+    )  # curve, alpha, end, x and y
+    assert np.ptp(bars[..., 0], axis=2).max() == 0, "a bar is upright"
+    assert np.diff(bars[:, :, 0, 0].T.ravel()).min() > 0, "curve after curve at one alpha, then the next alpha"
+    assert bars[:, :, 0, 0].mean(0) == pytest.approx(alphas)
+    assert bars[1, :, :, 1].tolist() == [pytest.approx(ends) for ends in ([0, 0.2], [0.1, 0.3], [0.2, 0.4])]
 
 
 def test_long_names_of_alpha_curves_leave_the_axes_their_width():
@@ -216,6 +232,12 @@ def test_students_stand_where_the_paired_difference_puts_them():
     assert "less is better" not in right.get_xlabel()
     assert "1 of 2 trained students better, 0 worse" in repr(figure)
     assert "1 of 2 trained students better, 1 worse" in repr(plots.plot_students({"jsd": 0.3}, STUDENTS))
+
+
+def test_the_line_under_the_students_says_what_the_bars_are():
+    assert "bars: 95 % interval of the paired" in plots.plot_students({"right": 0.4}, STUDENTS).get_supxlabel()
+    figure = plots.plot_students({"right": 0.4}, STUDENTS, bars="95 % t interval over trainings")
+    assert figure.get_supxlabel() == "bars: 95 % t interval over trainings"
 
 
 def test_a_control_is_grey_and_not_counted():

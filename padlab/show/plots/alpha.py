@@ -14,6 +14,7 @@ from padlab.show.plots.intervals import draw_line, interval_arrays
 from padlab.show.plots.labels import item_names, label, metric_label, metric_named
 from padlab.show.plots.style import ITEMS, NEUTRAL, Figure, axes, finish, house_style, legend_above
 
+APART = 0.015  # between the error bars of curves at one alpha, on the axis of alpha; less where alphas lie close
 LEGEND = 45  # characters of the curves' names that fit beside each other
 _ALPHA_LABEL = "alpha (0: reward alone … 1: selection probability alone)"
 
@@ -33,7 +34,9 @@ def plot_alpha_curve(
     names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """A metric along alpha with its 95 % band; a star marks the best mean of each curve.
+    """A metric along alpha with its 95 % intervals; a star marks the best mean of each curve.
+
+    One curve has a band. Several have error bars, moved a little sideways so that none covers another.
 
     Args:
         alphas: K values from 0 to 1, rising.
@@ -59,11 +62,13 @@ at alpha 1.>
     same_length(names=names, estimate=estimate)
     extreme, best = ("lowest", estimate.argmin(1)) if measured.better < 0 else ("highest", estimate.argmax(1))
     figure, ax = axes()
+    apart = min(APART, np.diff(alphas).min(initial=1) / (2 * len(names)))
     star = {"linestyle": "", "marker": "*", "markersize": 20, "markeredgecolor": "white", "zorder": 5}
     for index, (name, top) in enumerate(zip(names, best, strict=True)):
-        look = {"label": label(name), "marker": "o"} | _line_look(index)
-        draw_line(ax, alphas, estimate[index], low[index], high[index], **look)
-        ax.plot(alphas[top], estimate[index, top], **star, color=look["color"] if len(names) > 1 else NEUTRAL)
+        look = {"label": label(name), "marker": "o", "bars": len(names) > 1} | _line_look(index)
+        places = alphas + apart * (index - (len(names) - 1) / 2)
+        draw_line(ax, places, estimate[index], low[index], high[index], **look)
+        ax.plot(places[top], estimate[index, top], **star, color=look["color"] if len(names) > 1 else NEUTRAL)
     if low.min() < 0 < high.max():
         ax.axhline(0, color="black", linewidth=1)
     if len(names) == 1:
@@ -83,7 +88,6 @@ at alpha 1.>
         f"{label(name)} {num(curve[top])} at {alphas[top]:g}"
         for name, top, curve in zip(names, best, estimate, strict=True)
     )
-    figure.colours = 256  # bands over bands
     facts = [f"{label(name)}: {text}" for name, text in zip(names, marked, strict=True)]
     return finish(figure, title, f"{what} along alpha: {short}", ". ".join([subject, *facts]))
 

@@ -22,6 +22,7 @@ def plot_students(
     differences: Mapping[str, Mapping[str, Any]],
     measures: Sequence[str] | None = None,
     title: str | None = None,
+    bars: str = "95 % interval of the paired difference from before",
 ) -> Figure:
     """Students against the one before training: a panel per measure, a row per student.
 
@@ -35,6 +36,8 @@ def plot_students(
         measures: which, in order; None: all of `before`. A student may lack some; NaN (too few prompts for an interval)
             is left out.
         title: replaces the title that says what to see: of the first measure, how many trained students are better.
+
+        bars: what the bars are, for the line under the panels.
 
     Raises:
         ValueError: no student, no measure, or numbers that are not in order.
@@ -58,7 +61,7 @@ students better, 0 worse.>
         verdicts.append(_verdicts(measure, level, own[measure]))
     for ax in panels[len(measures) :]:
         ax.set_visible(False)
-    figure.supxlabel("bars: 95 % interval of the paired difference from before", fontsize="small")
+    figure.supxlabel(f"bars: {label(bars, 80)}", fontsize="small")
     return finish(figure, title, verdicts[0], "; ".join(facts))
 
 
