@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     distill.add_argument("--full", action="store_true", help="train all weights instead of LoRA")
     distill.add_argument("--seed", type=int, default=0)
     evaluate = _stage(commands, "evaluate", _evaluate, "before and after on held-out prompts, with intervals")
-    evaluate.add_argument("--prompts", default="heldout", help=f"{SOURCES} (default: heldout)")
+    evaluate.add_argument("--prompts", help=f"{SOURCES} (default: heldout; after an import it must be given)")
     evaluate.add_argument("--limit", type=int, default=48)
     evaluate.add_argument("--seed", type=int, default=1000)
     doctor = commands.add_parser("doctor", help="can this model be a teacher or student?")
@@ -204,6 +204,12 @@ def _prompts(preset, options):
 def _evaluate(options) -> None:
     run, stages = options.run, read_manifest(options.run)["stages"]
     choice = model_choice(run)
+    if options.prompts is None and "import" in stages:
+        raise ValueError(
+            f"the responses of {run} were imported: say on which prompts to compare both students, --prompts FILE with "
+            'one {"prompt": ...} a line, prompts that were not trained on (--prompts heldout: padlab\'s own)'
+        )
+    options.prompts = options.prompts or "heldout"
     student, teacher = load_models(choice)
     models = {"before": student, "after": trained_student(run, student)}
     prompts, quality = _prompts(get_preset(choice["preset"]), options)

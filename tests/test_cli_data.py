@@ -41,7 +41,10 @@ def test_ratings_become_candidates(run):
 
 
 def test_the_student_is_trained_and_measured_without_a_teachers_reward(run, capsys):
-    assert main(["evaluate", str(run), "--limit", "3"]) == 0
+    assert main(["evaluate", str(run), "--limit", "3"]) == 1, "padlab's own prompts are not what it was trained for"
+    assert "--prompts FILE" in capsys.readouterr().err
+    assert not (run / "evaluate").exists()
+    assert main(["evaluate", str(run), "--prompts", "heldout", "--limit", "3"]) == 0
     assert "fresh samples (3 prompts)" in capsys.readouterr().out
 
 
