@@ -131,9 +131,8 @@ def plot_paired(before: Any, after: Any, metric: str = "kendall_tau", title: str
 
 def _shade_better_side(ax: Axes, ends: np.ndarray, better: int) -> None:
     """The side of the diagonal on which a prompt is better after than before."""
-    ax.fill_between(ends, ends, ends[1] if better > 0 else ends[0], color=BETTER, alpha=0.15, linewidth=0)
-    x, y, ha, va = (0.03, 0.97, "left", "top") if better > 0 else (0.97, 0.03, "right", "bottom")
-    ax.text(x, y, "better after", transform=ax.transAxes, ha=ha, va=va, color=BETTER)
+    limit = ends[1] if better > 0 else ends[0]
+    ax.fill_between(ends, ends, limit, color=BETTER, alpha=0.15, linewidth=0, label="better after")
 
 
 def draw_points(ax: Axes, x: np.ndarray, y: np.ndarray, ends: Sequence[float] | np.ndarray, name: str) -> None:
