@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--alpha", type=float, help="weight of the selection probability (default: of the run, else of the preset)"
     )
-    parser.add_argument("--beta", type=float, help="scale of the scores (default: likewise)")
+    parser.add_argument("--beta", type=float, help="scale of the scores (default: likewise, else 10)")
     parser.add_argument("--judge", action=argparse.BooleanOptionalAction, help="ask the teacher which is better")
     parser.add_argument("--seed", type=int, default=0, help="of --draw")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of page and JSON (default: the current one)")

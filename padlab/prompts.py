@@ -59,9 +59,10 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
 def _one_prompt(entry: Any, column: str | None, where: str) -> dict[str, Any]:
     if not isinstance(entry, Mapping):
         entry = {"prompt": entry}
+    wanted = repr(column) if column else "'prompt' (nor 'messages')"
     column = column or ("prompt" if "prompt" in entry else "messages")
     if column not in entry:
-        raise ValueError(f"{where}: no column {column!r}; there are {', '.join(entry)}. Name it with column=...")
+        raise ValueError(f"{where}: no column {wanted}; there are {', '.join(entry)}. Name it with column=...")
     columns = prompt_columns(entry[column], where)
     if not columns["prompt"].strip():
         raise ValueError(f"{where}: the prompt is empty; drop the row")

@@ -123,7 +123,7 @@ CASES = {
     ),
     "JSONL without a prompt": (
         lambda w: jsonl(w, '{"prompt": "a"}', '{"question": "b"}'),
-        r"prompts.jsonl, row 1: no column 'messages'; there are question. Name it with column=",
+        r"prompts.jsonl, row 1: no column 'prompt' \(nor 'messages'\); there are question. Name it with column=",
     ),
     "duplicate ids": (
         lambda w: jsonl(w, '{"id": "x", "prompt": "a"}', '{"id": "x", "prompt": "b"}'),

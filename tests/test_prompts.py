@@ -64,7 +64,7 @@ def test_windows_newlines_a_bom_and_blank_lines_are_read(tmp_path):
         (['{"prompt": "a"}', "[1, 2]"], "line 2 is a list, expected an object"),
         (['{"prompt": "a"}', '{"prompt": " "}'], "p.jsonl, row 1: the prompt is empty; drop the row"),
         (['{"id": 1, "prompt": "a"}', '{"id": 1, "prompt": "b"}'], "id 1 stands in rows 0 and 1"),
-        (['{"text": "a"}'], "row 0: no column 'messages'; there are text. Name it with column="),
+        (['{"text": "a"}'], "row 0: no column 'prompt' .nor 'messages'.; there are text. Name it with column="),
         (['{"prompt": 3}'], "row 0: expected text or a list of messages, found int"),
         (['{"prompt": null}'], "row 0: expected text or a list of messages"),
         ([""], "holds no prompts"),

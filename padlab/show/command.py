@@ -49,9 +49,10 @@ def _whole_table(options: argparse.Namespace) -> Path:
     if not {"student_reward", "teacher_reward"} <= set(table.column_names):
         models = _models(options)
         student, teacher = models["student"], models["teacher"]
-    look = _look(options, get_preset(options.preset or "reading").training() if student is None else student.training)
-    shown = padlab.inspect_table(table, student, teacher, most=options.most_disagreeing, **look, path=page)
-    print(shown.text.partition("\n\n")[0])
+    look = _look(options, {"alpha": None} if student is None else student.training)  # None: as the table has answers
+    most, note = options.most_disagreeing, options.table.resolve().name
+    shown = padlab.inspect_table(table, student, teacher, most=most, **look, path=page, note=note)
+    print("\n".join(shown.text.split("\n\n")[:2]))
     return page
 
 
@@ -62,8 +63,9 @@ def _look(options: argparse.Namespace, preset: Mapping[str, Any]) -> dict[str, f
         trained = read_manifest(options.table)["stages"].get("checkpoints", {})
     known = {"alpha": 0.0, "beta": 10.0, **preset, **trained}
     given = {name: getattr(options, name) for name in ("alpha", "beta")}
-    look = {name: float(known[name] if value is None else value) for name, value in given.items()}
-    check_look(**look)
+    chosen = {name: known[name] if value is None else value for name, value in given.items()}
+    look = {name: float(value) for name, value in chosen.items() if value is not None}
+    check_look(**{"alpha": 0.0, **look})
     return look
 
 

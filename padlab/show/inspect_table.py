@@ -15,7 +15,7 @@ from padlab.lm.models import LanguageModel
 from padlab.phases.rewards import add_rewards
 from padlab.rankings.calibration import log_selection
 from padlab.runs import write_json
-from padlab.show.html import Html, escape, table
+from padlab.show.html import Html, escape, table, visible
 from padlab.show.html.page import folded, image, page
 from padlab.show.html.safe import num
 from padlab.show.inspector_views import as_numbers, moving_view, prompt_view, stacked
@@ -66,6 +66,7 @@ def inspect_table(
     alpha: float | None = None,
     beta: float = 10.0,
     path: str | Path | None = None,
+    note: str = "",
 ) -> Html:
     """Where student and teacher disagree most, with texts, and what the rewards go with; in a notebook or on a page.
 
@@ -75,23 +76,29 @@ def inspect_table(
         most: number of rows shown with their texts; all others stand in the table.
         alpha, beta: as in `rank_by_disagreement`.
         path: also write one self-contained page there, and its content as JSON beside it.
+        note: stands under the heading, before the models' names, alpha and beta; e.g. the name of the file.
 
     Raises:
         ValueError: rewards are missing and the model that could add them is not given.
     """
     candidates = check_candidates(as_dataset(source))
+    who = []
     for role, model in (("student", student), ("teacher", teacher)):
+        scored = " (rewards as in the table)" if f"{role}_reward" in candidates.column_names else ""
+        who.append(f"{role}: {model.name if model else 'not named'}{scored}")
         if model is not None and f"{role}_reward" not in candidates.column_names:
             candidates = add_rewards(candidates, model, f"{role}_reward")
     ranked = rank_by_disagreement(candidates, alpha, beta)
+    look = f"alpha {ranked[0][2].alpha:g}, beta {beta:g}" if ranked else f"beta {beta:g}"
+    about = f"{note}; " * bool(note) + f"{', '.join(who)}; {look}"
     listed = _list(ranked)
     figures = _figures(candidates, ranked, student or teacher)
     shown = [(f"Row {k}", stacked([prompt_view(s), moving_view(s, found)])) for k, s, found in ranked[:most]]
     if path is not None:
-        _write(Path(path).expanduser(), candidates, ranked, listed, figures, shown)
+        _write(Path(path).expanduser(), about, candidates, ranked, listed, figures, shown)
     pictures = [Html(image(figure.png(), figure.alt_text), figure.alt_text) for figure in figures]
     headed = [Html(f"<b>{escape(name)}</b>{view.html}", f"{name}\n{view.text}") for name, view in shown]
-    return stacked([listed, *pictures, *headed])
+    return stacked([Html(escape(about), visible(about)), listed, *pictures, *headed])
 
 
 def _list(ranked: Sequence[Disagreement]) -> Html:
@@ -130,6 +137,7 @@ def _figures(candidates: Any, ranked: Sequence[Disagreement], model: LanguageMod
 
 def _write(
     path: Path,
+    about: str,
     candidates: Any,
     ranked: Sequence[Disagreement],
     listed: Html,
@@ -140,11 +148,11 @@ def _write(
     alone = len(candidates) - len(ranked)
     line = f"{len(ranked)} rows" + (f"; mean Jensen-Shannon divergence {num(mean)} nats" if ranked else "")
     line += f"; {alone} more with a single response, which cannot be ranked" if alone else ""
-    sections = [("", f"<p>{line}.</p>")]
+    sections = [("", f"<p>{escape(about)}.</p><p>{line}.</p>")]
     sections += [("Figures", "".join(image(figure.png(), figure.alt_text) for figure in figures))] if figures else []
     sections += [(name, view.html) for name, view in shown]
     sections += [("All rows", folded("open", listed.html))]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page("Where student and teacher disagree", sections), encoding="utf-8")
     rows: list[Mapping[str, Any]] = [{"row": row, **as_numbers(snapshot, found)} for row, snapshot, found in ranked]
-    write_json(path.with_suffix(".json"), {"mean_jsd": mean, "rows": rows})
+    write_json(path.with_suffix(".json"), {"about": about, "mean_jsd": mean, "rows": rows})

@@ -160,13 +160,15 @@ def _now(value: float, was: float | None) -> str:
 
 
 def badges_view(snapshot: Snapshot, found: Preferences) -> Html:
-    """Remarks in words; a line that there are none, where nothing stands out."""
-    remarks = badges(snapshot, found)
-    if not remarks:
-        return Html("<div>nothing stands out</div>", "nothing stands out")
+    """Remarks in words; a line that nothing stands out, or that there are no tokens to look at."""
+    remarks, end = badges(snapshot, found), "nothing stands out"
+    if not snapshot.tokens:
+        end = "not checked without tokens: lengths, few tokens, wide intervals, tokenizers (the inspector does)"
+    ends = [] if remarks and snapshot.tokens else [end]
     look = f"display:inline-block;border:{LINE};border-radius:4px;padding:1px 6px;margin-right:6px;font-weight:bold"
     html = "".join(f'<div><span style="{look}">{escape(b.name)}</span> {escape(b.reason)}</div>' for b in remarks)
-    return Html(html, "\n".join(f"{b.name}: {visible(b.reason)}" for b in remarks))
+    html += "".join(f"<div>{end}</div>" for end in ends)
+    return Html(html, "\n".join([*(f"{b.name}: {visible(b.reason)}" for b in remarks), *ends]))
 
 
 def answers_view(snapshot: Snapshot) -> Html:

@@ -15,7 +15,7 @@ from padlab.show.inspect_table import rank_by_disagreement
 from padlab.show.inspection import Inspection
 from padlab.show.inspection_state import Response, responses_of_row
 from padlab.show.inspector_page import as_python, earlier_preferences
-from padlab.show.inspector_views import as_numbers
+from padlab.show.inspector_views import as_numbers, badges_view
 from padlab.show.snapshot import ROLES, Snapshot, first_place_interval, preferences, ranking_name, snapshot_of_row
 
 TEXTS = ["red", "a pale blue", "green as grass"]
@@ -218,11 +218,24 @@ def test_each_remark_appears_where_it_should_and_nowhere_else():
     assert names(finished=(None, None, None)) == names(finished=(True, True, True)) == []
     assert names(tokens=tokens) == ["unequal length"]
     assert names(tokens=short) == ["few tokens"]
+    steady = [(("x",) * 5, (-1.0,) * 5)] * 3
+    assert names(tokens={"student": steady, "teacher": steady}) == []
+    other = {"student": steady, "teacher": tokens["student"]}  # not only the first model's tokens are looked at
+    assert names(tokens=other) == ["different tokenizers", "unequal length"]
+    shaky = [(("x",) * 5, (-30.0, -0.1, -0.1, -30.0, -0.1))] * 2 + [(("x",) * 5, (-90.0,) * 5)]
+    assert names(tokens={"student": shaky}) == ["wide interval"]
     assert names(position_bias=-0.2) == ["position bias"]
     assert names(option_mass=0.1) == ["option mass"]
     assert names(order_consistency=0.5) == ["depends on the order"]
     assert names(votes=cycle) == ["no ranking fits"]
     assert names(votes=first) == []  # the two orders cancel
+
+
+def test_a_view_without_tokens_says_that_lengths_were_not_checked(inspected):
+    snapshot = inspected.snapshot()
+    bare = Snapshot(snapshot.prompt, snapshot.responses, snapshot.rewards)
+    assert "not checked" in badges_view(bare, preferences(bare, 0.0, 2.0)).text
+    assert "not checked" not in badges_view(snapshot, preferences(snapshot, 0.3, 2.0)).text
 
 
 def test_numbers_are_plain_json(inspected):

@@ -257,10 +257,17 @@ def test_the_command_writes_a_page_and_json(tmp_path, capsys):
     student, teacher = padlab.load_pair("tiny")
     table = padlab.add_rewards(padlab.sample_responses(student, ["a", "b"], n=2, max_new_tokens=4), teacher)
     padlab.add_rewards(table, student, "student_reward").to_json(tmp_path / "t.jsonl")
-    assert main([*common, "--table", str(tmp_path / "t.jsonl"), "--most-disagreeing", "1"]) == 0
+    assert main([*common, "--table", str(tmp_path / "t.jsonl"), "--most-disagreeing", "1", "--beta", "3"]) == 0
     rows = json.loads((tmp_path / "disagreements.json").read_text())["rows"]
     assert len(rows) == 2
     assert rows[0]["agreement"]["jsd"] >= rows[1]["agreement"]["jsd"]
+    said = "student: tiny student, teacher: tiny teacher; alpha 0, beta 3"
+    for text in (capsys.readouterr().out, (tmp_path / "disagreements.html").read_text()):
+        assert "t.jsonl" in text
+        assert said in text
+    scored = ["--table", str(tmp_path / "t.jsonl"), "--most-disagreeing", "1", "--out", str(tmp_path)]
+    assert main(["inspect", *scored]) == 0
+    assert "beta 10" in capsys.readouterr().out, "no model, no preset: as in Python"
     capsys.readouterr()
     for wrong in (
         ["--prompt", "x"],
