@@ -54,7 +54,7 @@ class Job:
         method: one of METHODS, "none" (the untrained student), "shuffled" (PPD, the teacher's rewards shuffled within
             each prompt), "bare" (PPD, the model without any adapter as teacher), or PPD on ranked answers without any
             teacher: "ranked_raw", "ranked_standardised", "ranked_rank" (the teacher's rewards as scores, in this
-            scale of `padlab.from_ranked`), "ranked_raters" (1 right, 0.5 right with other words, 0 wrong; standardised).
+            scale of `padlab.from_ranked`), "ranked_raters" (`reading.quality`, standardised).
         seed: decides training prompts, samples and training.
         side: "names" (the result) or "train" (training names, to choose settings; other notes than those trained on).
         settings: prompts, n, rounds, spread (of ranked answers), and settings of `padlab.distill`, where they are not
