@@ -50,6 +50,7 @@ def assert_no_errors(book):
     assert [url for url in book.record.requests if not url.startswith(own)] == []
 
 
+@pytest.mark.slow
 def test_the_alpha_slider_of_06_moves_its_view(course):
     book = course("06_alpha_and_rounds.ipynb")
     handle = book.page.locator(".jp-OutputArea [role=slider]").last
@@ -70,6 +71,7 @@ def test_the_alpha_slider_of_06_moves_its_view(course):
     assert_no_errors(book)
 
 
+@pytest.mark.slow
 def test_a_response_of_08_is_edited_and_scored(course):
     book = course("08_inspector.ipynb")
     inspector = book.page.locator(".jp-OutputArea-output", has=book.page.get_by_role("button", name="Score")).last
