@@ -61,8 +61,8 @@ def normal_and_ddof_zero(changes):
 
 
 def all_pooled(changes):
-    """You took every prompt of every training for a sample of its own. Prompts of one training share its luck: average
-    them first."""
+    """You took every prompt of every training for a sample of its own. Prompts of one training are not independent:
+    average them first."""
     return _interval(changes.flatten())
 
 

@@ -47,7 +47,7 @@ def summary(grades: Sequence[Grade]) -> str:
 
 
 def write_csv(path: Path, grades: Iterable[Grade]) -> None:
-    """One row per exercise, in UTF-8 with the mark by which spreadsheets know it; written whole, then moved there.
+    """One row per exercise, in UTF-8 with a byte order mark (for spreadsheets); written beside, then moved there.
 
     Text that would begin a formula in a spreadsheet is preceded by an apostrophe.
     """

@@ -63,9 +63,8 @@ def _statements(source: str) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Python, about the student's code
         tree = ast.parse(source)
-        compile(
-            tree, "<notebook>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
-        )  # 'return' outside function
+        # finds what the parser does not, such as a return outside a function
+        compile(tree, "<notebook>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     return tree
 
 
