@@ -5,7 +5,6 @@ import pytest
 
 from padlab.show import plots
 
-RNG = np.random.default_rng(7)
 HOSTILE = [
     "$x^2$",
     "\\frac{1}{2} $",
@@ -23,7 +22,7 @@ def plot_calls(labels=None, title=None):
     four = labels[:4] if labels else None
     text = labels[0] if labels else "jsd"
     names = labels[:2] if labels else ["jsd", "kendall_tau"]
-    probs = RNG.uniform(size=30)
+    probs = np.random.default_rng(7).uniform(size=30)
     panels = {text: np.full((4, 4), 0.5)} if labels else {m: np.full((4, 4), 0.25) for m in ("teacher", "student")}
     rewards = [-1, -2, -3, -4], [-2, -1, -3, -4]
     interval = [-0.1, 0.1], [-0.2, -0.1], [-0.05, 0.3]

@@ -11,7 +11,7 @@ from padlab.rankings.plackett_luce import PlackettLuce
 from padlab.show.arrays import array, probabilities, rising, same_length
 from padlab.show.html.safe import num
 from padlab.show.plots.intervals import draw_line, interval_arrays
-from padlab.show.plots.labels import item_names, label, metric_label, metric_named
+from padlab.show.plots.labels import item_names, label, legend_label, metric_label, metric_named
 from padlab.show.plots.style import ITEMS, NEUTRAL, Figure, axes, finish, house_style, legend_above
 
 APART = 0.015  # between the error bars of curves at one alpha, on the axis of alpha; less where alphas lie close
@@ -43,7 +43,7 @@ def plot_alpha_curve(
         estimate, low, high: K means and the ends of their 95 % intervals, or curves x K for several curves.
         metric: the metric's name; known ones are shown with their unit.
         names: one name per curve; None for a single curve: the metric's.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: shapes that do not fit, a value that is not finite, an estimate outside its interval, alphas not
@@ -65,7 +65,7 @@ at alpha 1.>
     apart = min(APART, np.diff(alphas).min(initial=1) / (2 * len(names)))
     star = {"linestyle": "", "marker": "*", "markersize": 20, "markeredgecolor": "white", "zorder": 5}
     for index, (name, top) in enumerate(zip(names, best, strict=True)):
-        look = {"label": label(name), "marker": "o", "bars": len(names) > 1} | _line_look(index)
+        look = {"label": legend_label(name), "marker": "o", "bars": len(names) > 1} | _line_look(index)
         places = alphas + apart * (index - (len(names) - 1) / 2)
         draw_line(ax, places, estimate[index], low[index], high[index], **look)
         ax.plot(places[top], estimate[index, top], **star, color=look["color"] if len(names) > 1 else NEUTRAL)
@@ -111,7 +111,7 @@ def plot_calibration_step(
         alphas: K values from 0 to 1, rising; None: 41 from 0 to 1.
         beta: factor from calibrated rewards to scores, above 0 (paper: 10).
         labels: n texts; None names the responses A, B, ...
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: different lengths, a value that is not finite or out of its range.
@@ -130,7 +130,7 @@ def plot_calibration_step(
     first = PlackettLuce(scores).top_choice().numpy()  # alphas x n
     figure, ax = axes()
     for i, name in enumerate(names):
-        ax.plot(alphas, first[:, i], label=name, **_line_look(i))
+        ax.plot(alphas, first[:, i], label=legend_label(name), **_line_look(i))
     ax.set(ylim=(-0.02, 1.02), xlabel=_ALPHA_LABEL, ylabel="probability of rank 1 (0 to 1)")
     legend_above(ax, columns=8)
     best = first.argmax(1)

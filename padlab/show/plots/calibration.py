@@ -28,7 +28,7 @@ def plot_position_bias(prob_first_ab: Any, prob_first_ba: Any, title: str | None
     Args:
         prob_first_ab: M probabilities, 0 to 1, of choosing the first option when a is listed first.
         prob_first_ba: the same when b is listed first.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: different lengths, or a value that is not a probability.
@@ -72,7 +72,7 @@ def plot_reliability(confidence: Any, correct: Any, bins: int = 10, title: str |
         confidence: M probabilities, 0 to 1, given to the choice made.
         correct: M values, 1 or True where that choice is correct, else 0.
         bins: bins of equal width over 0 to 1, at least 1.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: different lengths, a confidence that is not a probability, `correct` other than 0 and 1.

@@ -65,7 +65,7 @@ def plot_before_after(
         names: M metric names; known ones (jsd, kendall_tau, ...) are shown with their unit, and better or worse is
             said by their direction (`padlab.rankings.metrics.METRICS`); of others, more is better.
         estimate, low, high: M mean paired differences and the ends of their 95 % intervals.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: different lengths, a value that is not finite, an estimate outside its interval.
@@ -100,7 +100,7 @@ def plot_paired(before: Any, after: Any, metric: str = "kendall_tau", title: str
             counted.
         metric: the metric's name; known ones are shown with their unit and their better side; of others, more is
             better.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: different lengths, an infinite value, or nothing but NaN.

@@ -29,7 +29,7 @@ def plot_entropy_beta(
         student_reward, teacher_reward: n rewards in nats/token, or prompts x n of them, n up to 20; at least one of
             the two is given. Several prompts are drawn as their mean with a band.
         mark: a beta to mark, by default the paper's 10; outside of `betas` it is not drawn.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: no rewards, numbers of responses that differ, a value that is not finite, beta below 0 or not

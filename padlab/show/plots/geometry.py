@@ -108,7 +108,7 @@ def plot_simplex(
     Args:
         student_scores, teacher_scores: 3 scores each (beta * reward, no unit), finite.
         labels: 3 texts; None names the responses A, B, C.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: not exactly 3 scores each, or one that is not finite.
@@ -153,7 +153,7 @@ def plot_permutohedron(
     Args:
         student_scores, teacher_scores: 4 scores each (beta * reward, no unit), finite.
         labels: 4 texts; None names the responses A, B, C, D.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: not exactly 4 scores each, or one that is not finite.

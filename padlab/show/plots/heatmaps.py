@@ -53,7 +53,7 @@ def plot_pairwise(matrix: Any, labels: Sequence[str] | None = None, title: str |
         matrix: n x n probabilities, 0 to 1 (the diagonal is not drawn), or a mapping from model name to such a
             matrix: one panel each, the student's first.
         labels: n texts; None names the responses A, B, ...
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: not square, different sizes, a value that is not a probability.
@@ -85,7 +85,7 @@ def plot_rank_marginals(matrix: Any, labels: Sequence[str] | None = None, title:
         matrix: n x n probabilities, 0 to 1, response by rank, or a mapping from model name to such a matrix: one
             panel each, the student's first, in the model's colour.
         labels: n texts; None names the responses A, B, ...
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: not square, different sizes, a value that is not a probability.

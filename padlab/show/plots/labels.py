@@ -44,6 +44,16 @@ def label(text: Any, limit: int = 32) -> str:
     return "".join(char if ord(char) in _drawable_characters() else "□" for char in line)
 
 
+def legend_label(text: Any) -> str:
+    """Text for a legend, from which matplotlib leaves out what is empty or begins with "_": a hair space keeps it.
+
+    >>> legend_label("_x").strip()
+    '_x'
+    """
+    line = label(text)
+    return line if line[:1] not in ("", "_") else "\u200a" + line
+
+
 def item_names(labels: Sequence[str] | None, n: int, limit: int = 60) -> tuple[list[str], list[str]]:
     """Short names of n responses, and the lines of a key that gives the text of each.
 

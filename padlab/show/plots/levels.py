@@ -8,7 +8,7 @@ import numpy as np
 from padlab.show.arrays import probabilities, same_length
 from padlab.show.html.safe import num
 from padlab.show.plots.intervals import draw_point, interval_arrays
-from padlab.show.plots.labels import label
+from padlab.show.plots.labels import label, legend_label
 from padlab.show.plots.style import FAINT, NEUTRAL, STUDENT, TEACHER, Figure, axes, finish, house_style
 
 _LOOKS = ({"marker": "o", "markersize": 11}, {"marker": "D", "markersize": 9, "markerfacecolor": "white"})
@@ -32,7 +32,7 @@ def plot_levels(
         shares: one or two conditions, e.g. "T = 1" and "greedy", to M triples (estimate, low, high), from 0 to 1.
         colours: per model "student", "teacher", or anything else for grey; None: all grey.
         what: what the shares are of, on the axis.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
         of: what is counted, on the axis: "answers", "prompts".
         guessing: M shares that guessing would give, a dotted line in each row; None: not drawn.
 
@@ -56,7 +56,7 @@ def plot_levels(
             colour = _COLOURS.get((colours or [""] * count)[row], NEUTRAL)
             edge = {"color": colour, "markeredgecolor": colour, "markeredgewidth": 2}
             draw_point(ax, estimate[row], low[row], high[row], at=row + shift, **edge, **look)
-        ax.plot([], [], linestyle="", color=NEUTRAL, label=label(condition), **look)
+        ax.plot([], [], linestyle="", color=NEUTRAL, label=legend_label(condition), **look)
         told = [f"{n} {num(e)} [{num(a)}, {num(b)}]" for n, e, a, b in zip(names, estimate, low, high, strict=True)]
         facts.append(f"{condition}: {', '.join(told)}")
     for row, share in enumerate(guessing or ()):

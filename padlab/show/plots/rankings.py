@@ -55,7 +55,7 @@ def plot_rankings(
         labels: n texts; None names the responses A, B, ...
         top: above n = 4, the number of rankings drawn, at least 1; the others are one bar. Up to n = 4 all are drawn.
         before: n scores of the student before training, drawn pale; None: not drawn.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: different lengths, n outside 2 to 8, a score that is not finite.
@@ -113,7 +113,7 @@ def plot_rewards(
     Args:
         student_reward, teacher_reward: n mean token log-probabilities each, nats/token.
         labels: n texts; None names the responses A, B, ...
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: different lengths, or a reward that is not finite.

@@ -153,18 +153,19 @@ def finish(figure: Figure, title: str | None, finding: str, subject: str, key: S
 
     Args:
         figure: the finished drawing.
-        title: the user's title; None: the finding.
+        title: the user's title; None: the finding; "": none.
         finding: what there is to see, with the main numbers, without a full stop.
         subject: what the figure shows, without a full stop.
         key: lines below the figure that give the text of each response (`labels.item_names`).
     """
     finding = finding[:1].upper() + finding[1:]
     text = label(finding if title is None else title, 300)
-    text = re.sub(r" (?=[\d%>])|(?<=>) ", "\u00a0", text)  # numbers, percents and rankings are not broken over lines
-    font_size = matplotlib.rcParams["font.size"]
-    width = int(7.4 * _FONT_SIZE / font_size * figure.get_figwidth())  # characters in a line
-    width = min(width, len(text) // -(-len(text) // width) + 10)  # lines of about the same length
-    figure.suptitle(textwrap.fill(text, width), x=0.012, ha="left")
+    if text:
+        text = re.sub(r" (?=[\d%>])|(?<=>) ", "\u00a0", text)  # numbers, percents and rankings stay in one line
+        font_size = matplotlib.rcParams["font.size"]
+        width = int(7.4 * _FONT_SIZE / font_size * figure.get_figwidth())  # characters in a line
+        width = min(width, len(text) // -(-len(text) // width) + 10)  # lines of about the same length
+        figure.suptitle(textwrap.fill(text, width), x=0.012, ha="left")
     figure.alt_text = visible(f"{subject}. {finding}.")
     if key:
         figure.set_figheight(figure.get_figheight() + key_height(key))

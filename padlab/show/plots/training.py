@@ -88,7 +88,7 @@ def plot_training(
         metrics: the names to draw, one panel each, at most 4; None: those of loss, jsd, kendall_tau and eval_loss
             that occur.
         smooth: entries in the running mean, at least 1; None: about a tenth of them; below 3 nothing is smoothed.
-        title: replaces the title that says what to see.
+        title: replaces the title that says what to see; "": none.
 
     Raises:
         ValueError: an empty history, a metric that no entry has, a value that is not finite, or over 4 metrics.
