@@ -50,7 +50,7 @@ def run_demo(out: str | Path = "demo-out", preset: str | None = None, name: str 
         path of the HTML page.
 
     Raises:
-        ValueError: no such notebook.
+        ValueError: not the name of a notebook in that folder.
         RuntimeError: a cell failed; the notebook up to that cell is written first.
     """
     try:
@@ -59,9 +59,9 @@ def run_demo(out: str | Path = "demo-out", preset: str | None = None, name: str 
     except ImportError:
         raise RuntimeError("the demo needs the `lab` extra: pip install 'padlab[lab]'") from None
     source, executed = notebook_folder() / name, as_folder(out) / name
-    if not source.is_file():
-        known = ", ".join(sorted(path.name for path in source.parent.glob("*.ipynb")))
-        raise ValueError(f"there is no notebook {name!r}; there are: {known}")
+    known = sorted(path.name for path in notebook_folder().glob("*.ipynb"))
+    if name not in known:  # a path would be written outside of `out`
+        raise ValueError(f"there is no notebook {name!r}; there are: {', '.join(known)}")
     executed.parent.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(source, as_version=4)
     if preset:
@@ -139,7 +139,7 @@ def write_html(notebook: Any, path: Path) -> Path:
 def _set_preset(notebook: Any, preset: str) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code" and "PRESET = " in cell.source:
-            cell.source = re.sub("^PRESET = .*", f'PRESET = "{preset}"', cell.source, flags=re.MULTILINE)
+            cell.source = re.sub("^PRESET = .*", lambda _: f"PRESET = {preset!r}", cell.source, flags=re.MULTILINE)
             return
     raise RuntimeError("this notebook has no PRESET = ... line to change")
 

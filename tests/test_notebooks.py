@@ -124,6 +124,29 @@ def test_an_unknown_notebook_is_named_beside_those_that_are_there(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["../secret.ipynb", "inside/../../secret.ipynb", "PATH", "..", ""])
+def test_a_path_is_no_notebook_and_nothing_is_written(tmp_path, monkeypatch, name):
+    """The file is there, so a notebook given as a path would be executed and written beside it."""
+    (tmp_path / "shipped" / "inside").mkdir(parents=True)
+    cells = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    nbformat.write(cells, tmp_path / "secret.ipynb")
+    monkeypatch.setattr("padlab.demo.notebook_folder", lambda: tmp_path / "shipped")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="no notebook"):
+        run_demo(tmp_path / "out" / "deeper", name=str(tmp_path / "secret.ipynb") if name == "PATH" else name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_any_preset_reaches_the_notebook_as_it_was_written(tmp_path, monkeypatch):
+    preset = 'a\\q"; print("injected") # \\1'
+    cells = [nbformat.v4.new_code_cell('PRESET = "reading"\nprint(PRESET)')]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "x.ipynb")
+    monkeypatch.setattr("padlab.demo.notebook_folder", lambda: tmp_path)
+    page = run_demo(tmp_path / "out", preset=preset, name="x.ipynb")
+    executed = nbformat.read(page.with_suffix(".ipynb"), as_version=4)
+    assert executed.cells[0].outputs[0].text == f"{preset}\n"
+
+
 def test_an_unknown_preset_needs_a_preset_line(tmp_path, monkeypatch):
     folder = tmp_path / "notebooks"
     folder.mkdir()
