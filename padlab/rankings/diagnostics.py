@@ -22,12 +22,13 @@ def loss_diagnostics(
         student_scores, teacher_scores: prompts x n, beta * reward (nats).
         mask: True where the response exists; None means that all do.
     Returns:
-        jsd: Jensen-Shannon divergence, nats, 0 to ln 2 (an estimate above n = 8).
-        top1: share of the student's best responses that are the teacher's best, 0 to 1 (without ties 0 or 1); NaN
-            where the teacher does not rank (one response, or all scores equal).
-        kendall_tau: tau-b, -1 to 1; NaN where student or teacher does not rank. For both, student scores that agree in
-            4 decimals tie.
-        ties: number of pairs of responses with equal teacher scores.
+        by name, a tensor of shape prompts and the student's dtype:
+            jsd: Jensen-Shannon divergence, nats, 0 to ln 2 (an estimate above n = 8).
+            top1: share of the student's best responses that are the teacher's best, 0 to 1 (without ties 0 or 1);
+                NaN where the teacher does not rank (one response, or all scores equal).
+            kendall_tau: tau-b, -1 to 1; NaN where student or teacher does not rank. For both, student scores that
+                agree in 4 decimals tie.
+            ties: number of pairs of responses with equal teacher scores.
     Raises:
         ValueError: a score that is not finite, a row without items, or shapes that differ.
 
