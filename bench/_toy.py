@@ -13,7 +13,7 @@ from datasets import Dataset
 
 import padlab
 from padlab.rankings.metrics import kendall_tau
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 from padlab.worlds.toy import prompts, quality
 
 PRESET = padlab.PRESETS["toy"]  # "toy-aligned" has the same settings

@@ -28,7 +28,7 @@ from datasets import Dataset
 import padlab
 from padlab.rankings.intervals import mean_interval
 from padlab.rankings.metrics import kendall_tau
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 from padlab.study.methods import keep_best_and_worst, response_tokens
 
 PRESET = padlab.PRESETS["pruned"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from _measure import machine
 
 import padlab
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 
 PRESET = padlab.PRESETS["pruned"]
 SAMPLING = PRESET.sampling()

@@ -29,7 +29,7 @@ from _measure import machine
 
 import padlab
 from padlab.rankings.intervals import mean_interval
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 from padlab.show import plots
 from padlab.study.judge import PreferencePair
 from padlab.worlds import reading

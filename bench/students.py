@@ -15,7 +15,7 @@ from pathlib import Path
 from _measure import machine
 
 import padlab
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 from padlab.show.plots import plot_students
 from padlab.study.benchmarks import gsm8k
 from padlab.study.methods import LISTWISE, METHODS

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import padlab
-from padlab.run_models import load_student, model_choice, trained_student
+from padlab.run_models import load_student, model_choice, positive, trained_student
 
 NAMES = ("alpaca_eval", "arena_hard", "mt_bench", "gsm8k")
 
@@ -23,13 +23,13 @@ def add_parser(commands) -> None:
     parser.add_argument("--before", action="store_true", help="with --run: the student before training")
     parser.add_argument("--name", dest="name_in_file", help="the model's name in the answer file (default: its own)")
     parser.add_argument("--questions", type=Path, help="the official file (default: from the Hub)")
-    parser.add_argument("--limit", type=int, help="so many questions (default: all)")
+    parser.add_argument("--limit", type=positive, help="so many questions (default: all)")
     parser.add_argument("--shots", type=int, default=0, help="gsm8k: worked examples before each question, 0 to 8")
-    parser.add_argument("--max-new-tokens", type=int, help="per answer (default: the official number)")
-    parser.add_argument("--batch-size", type=int, default=8, help="questions answered together")
+    parser.add_argument("--max-new-tokens", type=positive, help="per answer (default: the official number)")
+    parser.add_argument("--batch-size", type=positive, default=8, help="questions answered together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), help="folder for answers (default: benchmarks)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's)")
     parser.set_defaults(run_command=benchmark)
 
 

@@ -95,7 +95,9 @@ def as_dataset(table: Any) -> Dataset:
         while fails - fits > 1:
             middle = (fits + fails) // 2
             fits, fails = (middle, fails) if _fits(rows[:middle]) else (fits, middle)
-        raise ValueError(f"row {fails - 1} does not fit into the table: {error}; mend or drop that row") from None
+        alone = (name for name in names if not _fits([{name: entry[name]} for entry in rows[:fails]]))
+        where = f"row {fails - 1}, {next(alone, 'its columns together')}"
+        raise ValueError(f"{where}: it does not fit into the table ({error}); mend or drop that row") from None
 
 
 def _fits(rows: list[dict[str, Any]]) -> bool:
@@ -162,7 +164,11 @@ def _check_row(row: int, entry: Mapping[str, Any], needs: Sequence[str]) -> None
             raise ValueError(f"row {row}: {column} is not there; score that row again or drop it")
     named = [c for c in needs if c not in ("prompt", "responses") and isinstance(entry[c], Sequence)]
     for column in dict.fromkeys([*PER_RESPONSE, *named]):
-        if entry.get(column) is not None and len(entry[column]) != len(responses):
+        if entry.get(column) is None:
+            continue
+        if not isinstance(entry[column], Sequence) or isinstance(entry[column], str):
+            raise ValueError(f"row {row}: {column} must be a list, one entry per response, got {entry[column]!r:.60}")
+        if len(entry[column]) != len(responses):
             raise ValueError(f"row {row}: {column} has {len(entry[column])} entries for {len(responses)} responses")
     sampled = entry.get("response_ids") or [[]] * len(responses)
     for k, (text, ids) in enumerate(zip(responses, sampled, strict=True)):

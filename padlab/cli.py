@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 from statistics import fmean
@@ -30,8 +29,16 @@ from padlab import benchmark_command, grade_command, import_command, inspect_com
 from padlab.demo import run_demo
 from padlab.lab import open_lab
 from padlab.lm.presets import get_preset
-from padlab.run_models import add_model_options, load_models, model_choice, trained_student
-from padlab.runs import load_table, read_manifest, record_stage, save_table, write_json
+from padlab.run_models import (
+    add_model_options,
+    load_models,
+    model_choice,
+    positive,
+    replace_student,
+    trained_student,
+)
+from padlab.runs import load_candidates, read_manifest, record_stage, save_candidates, save_table
+from padlab.safe_files import hide_secrets, write_json
 
 SAMPLING = ("n", "temperature", "top_p", "max_new_tokens")
 SOURCES = "train, heldout, in the reading world also names and kinds, or a .jsonl file"
@@ -39,6 +46,8 @@ SOURCES = "train, heldout, in the reading world also names and kinds, or a .json
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; returns the exit status (1: a stage failed with a message, 130: interrupted)."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal without the characters of a path is no error
     options = parser().parse_args(arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
@@ -53,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, FloatingPointError, OSError) as error:
         if os.environ.get("PADLAB_TRACEBACK"):
             raise
-        print(f"padlab {options.command}: {error}", file=sys.stderr)
+        print(f"padlab {options.command}: {hide_secrets(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -67,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     sample = _stage(commands, "sample", _sample, "phase 1: draw the student's responses")
     add_model_options(sample)
     sample.add_argument("--prompts", default="train", help=f"{SOURCES} (default: train)")
-    sample.add_argument("--limit", type=int, help="so many prompts (default: 128 of a world's, else all)")
+    sample.add_argument("--limit", type=positive, help="so many prompts (default: 128 of a world's, else all)")
     for flag, kind in (("--n", int), ("--temperature", float), ("--top-p", float), ("--max-new-tokens", int)):
         sample.add_argument(flag, type=kind, help="default: the preset's")
     sample.add_argument("--seed", type=int, default=0)
@@ -81,16 +90,16 @@ def parser() -> argparse.ArgumentParser:
     for flag in ("--alpha", "--beta", "--learning-rate", "--token-kd"):
         distill.add_argument(flag, type=float, help="default: the preset's")
     distill.add_argument("--epochs", type=float, dest="num_train_epochs", help="default: the preset's")
-    distill.add_argument("--rounds", type=int, help="so many rounds, each on fresh responses to the same prompts")
+    distill.add_argument("--rounds", type=positive, help="so many rounds, each on fresh responses to the same prompts")
     distill.add_argument("--full", action="store_true", help="train all weights instead of LoRA")
     distill.add_argument("--seed", type=int, default=0)
     evaluate = _stage(commands, "evaluate", _evaluate, "before and after on held-out prompts, with intervals")
     evaluate.add_argument("--prompts", help=f"{SOURCES} (default: heldout; after an import it must be given)")
-    evaluate.add_argument("--limit", type=int, default=48)
+    evaluate.add_argument("--limit", type=positive, default=48)
     evaluate.add_argument("--seed", type=int, default=1000)
     doctor = commands.add_parser("doctor", help="can this model be a teacher or student?")
     doctor.add_argument("model", help="a preset, a Hub id, a local folder or a .gguf file")
-    doctor.add_argument("--threads", type=int)
+    doctor.add_argument("--threads", type=positive)
     doctor.set_defaults(run_command=_doctor)
     judge = _stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions")
     add_model_options(judge)
@@ -112,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
 def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
     stage = commands.add_parser(name, help=text)
     stage.add_argument("run", type=Path, help="run folder")
-    stage.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    stage.add_argument("--threads", type=positive, help="CPU threads (default: torch's)")
     stage.set_defaults(run_command=run)
     return stage
 
@@ -125,16 +134,12 @@ def _sample(options) -> None:
     settings |= {name: getattr(options, name) for name in ("seed", "distinct", "oversample")}
     prompts, _ = _prompts(get_preset(options.preset), options)
     table = padlab.sample_responses(student, prompts, **settings, folder=options.run)
-    path = options.run / "candidates.jsonl"
-    saved = load_table(path) if path.exists() else None
-    if saved is None or any(saved[name][:] != table[name][:] for name in ("prompt", "response_ids")):
-        save_table(table, path)  # a saved table of the same responses may hold their scores and stays
+    path = save_candidates(options.run, table)
     print(f"{len(table)} prompts sampled, {sum(table['duplicates'])} repeated responses -> {path}")
 
 
 def _score(options) -> None:
-    path = options.run / "candidates.jsonl"
-    table, choice = load_table(path), model_choice(options.run)
+    table, choice = load_candidates(options.run), model_choice(options.run)
     selection = options.selection or ("pairwise" if get_preset(choice["preset"]).alpha > 0 else "none")
     imported = "import" in read_manifest(options.run)["stages"]
     if imported and selection == "none":
@@ -149,13 +154,13 @@ def _score(options) -> None:
         table = padlab.add_selection_probs(table, teacher, selection, folder=options.run)
         mass, bias = (fmean(table[column]) for column in ("option_mass", "position_bias"))
         print(f"option mass {mass:.2f}, position bias {bias:+.2f} (0 = none); `padlab doctor` says what that means")
-    save_table(table, path)
+    path = save_candidates(options.run, table)
     rewards = [reward for row in table["teacher_reward"] for reward in row]
     print(f"{len(rewards)} responses scored, mean teacher reward {fmean(rewards):.3f} nats/token -> {path}")
 
 
 def _distill(options) -> None:
-    table = load_table(options.run / "candidates.jsonl")
+    table = load_candidates(options.run)
     choice = model_choice(options.run)
     student, teacher = load_models(choice)
     settings = _with_flags(get_preset(choice["preset"]).training(), options)
@@ -170,7 +175,7 @@ def _distill(options) -> None:
     else:
         settings["teacher"] = teacher if settings["token_kd"] else None
         trained = padlab.distill(student, table, folder=options.run, **settings)
-    _replace_student(options.run, trained)
+    replace_student(options.run, trained)
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     fifth = max(1, len(losses) // 5)
     first, last = fmean(losses[:fifth]), fmean(losses[-fifth:])
@@ -281,12 +286,3 @@ def _with_flags(defaults: dict, options) -> dict:
     """The preset's settings, with those that were given on the command line."""
     given = {name: value for name, value in vars(options).items() if name in defaults and value is not None}
     return {**defaults, **given}
-
-
-def _replace_student(run: Path, trained) -> None:
-    """Write the trained student beside the old one and swap, so that no mixture of two is ever there."""
-    scratch = run / ".student"
-    shutil.rmtree(scratch, ignore_errors=True)
-    trained.save(scratch)
-    shutil.rmtree(run / "student", ignore_errors=True)
-    os.replace(scratch, run / "student")

@@ -6,12 +6,14 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 KINDS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
+LARGE = re.compile(r"[1-9]\d{18}")  # is in the text of every integer that does not fit into 64 bits
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
@@ -53,7 +55,8 @@ def parse_json_rows(text: str, name: str) -> list[dict[str, Any]]:
     """Rows of a JSON list of objects, or of one JSON object a line.
 
     Raises:
-        ValueError: broken JSON, or something other than an object; names the line (or row) and the remedy.
+        ValueError: broken JSON, something other than an object, or an integer of more than 64 bits; names the line (or
+            row) and the remedy.
 
     >>> parse_json_rows('{"a": 1}\\n\\n{"a": 2}', "file")
     [{'a': 1}, {'a': 2}]
@@ -62,7 +65,7 @@ def parse_json_rows(text: str, name: str) -> list[dict[str, Any]]:
         rows = _loaded(text, name)
         if bad := [row for row, value in enumerate(rows) if not isinstance(value, dict)]:
             raise ValueError(f"{name}, row {bad[0]} is a {type(rows[bad[0]]).__name__}, expected an object")
-        return rows
+        return _without_large_integers(rows, text, name)
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -70,13 +73,29 @@ def parse_json_rows(text: str, name: str) -> list[dict[str, Any]]:
             if not isinstance(rows[-1], dict):
                 kind = type(rows[-1]).__name__
                 raise ValueError(f'{name}, line {number} is a {kind}, expected an object such as {{"prompt": "..."}}')
+    return _without_large_integers(rows, text, name)
+
+
+def _without_large_integers(rows: list[dict[str, Any]], text: str, name: str) -> list[dict[str, Any]]:
+    """The rows; ValueError names row and column of an integer that no table can hold."""
+    for row, entry in enumerate(rows if LARGE.search(text) else ()):
+        for column, value in entry.items():
+            parts = [value]
+            while parts:
+                part = parts.pop()
+                parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+                if type(part) is int and not -(2**63) <= part < 2**63:
+                    raise ValueError(
+                        f"{name}, row {row}, {column}: an integer of more than 64 bits; an id can stand in quotes, a "
+                        "score as 1.5e30"
+                    )
     return rows
 
 
 def _loaded(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, or too deeply nested
+        return json.loads(text, parse_int=lambda digits: int(digits[:21]))  # still too large: refused afterwards
+    except (ValueError, RecursionError) as error:  # RecursionError: too deeply nested
         broken = isinstance(error, json.JSONDecodeError)
         line = f"line {error.lineno}, " if broken and "\n" in error.doc.strip() else ""  # a row of JSONL is one line
         reason = f"{error.msg.removesuffix(' at')} at {line}column {error.colno}" if broken else str(error)

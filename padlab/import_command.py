@@ -9,7 +9,8 @@ from pathlib import Path
 import padlab
 from padlab.lm.presets import get_preset
 from padlab.run_models import add_model_options
-from padlab.runs import load_table, record_stage, save_table
+from padlab.runs import WAIT, load_candidates, record_stage, save_candidates
+from padlab.safe_files import lock
 
 
 def add_parser(commands) -> None:
@@ -44,11 +45,12 @@ def import_ranked(options: argparse.Namespace) -> None:
     choice = {name: getattr(options, name) for name in ("preset", "student", "teacher")}
     get_preset(options.preset)
     path = options.run / "candidates.jsonl"
-    if path.exists() and load_table(path)[:] != table[:]:
-        raise ValueError(f"{path} holds other responses already; use another folder, or delete that file first")
-    record_stage(options.run, "models", choice)
-    record_stage(options.run, "import", {"file": options.file.name, **columns, "scale": options.scale, **spread})
-    save_table(table, path)
+    with lock(options.run, wait=WAIT):
+        if path.exists() and load_candidates(options.run)[:] != table[:]:
+            raise ValueError(f"{path} holds other responses already; use another folder, or delete that file first")
+        record_stage(options.run, "models", choice)
+        record_stage(options.run, "import", {"file": options.file.name, **columns, "scale": options.scale, **spread})
+        save_candidates(options.run, table)
     _print_table(table, path)
     student = options.student or f"the student of the preset {options.preset}"
     print(f"`padlab distill {options.run}` trains {student}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import padlab
+from padlab.run_models import positive
 
 
 def add_parser(commands: Any) -> None:
@@ -29,7 +30,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--judge", action=argparse.BooleanOptionalAction, help="ask the teacher which is better")
     parser.add_argument("--seed", type=int, default=0, help="of --draw")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of page and JSON (default: the current one)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's)")
     parser.set_defaults(run_command=run)
 
 

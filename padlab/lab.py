@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from padlab.demo import notebook_folder
-from padlab.runs import as_folder, write_json
+from padlab.safe_files import as_folder, write_json
 
 RECORD = ".padlab-notebooks.json"  # name -> hash of the notebook as it was copied
 

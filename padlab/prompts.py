@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,10 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
     if not prompts:
         raise ValueError(f"{where} holds no prompts")
     _check_ids(prompts, where)
-    return as_dataset(prompts)
+    try:
+        return as_dataset(prompts)
+    except ValueError as error:
+        raise ValueError(f"{where}, {error}") from None
 
 
 def _one_prompt(entry: Any, column: str | None, where: str) -> dict[str, Any]:
@@ -78,5 +81,7 @@ def _check_ids(prompts: list[dict[str, Any]], where: str) -> None:
     first: dict[Any, int] = {}
     for row, entry in enumerate(prompts):
         name = entry.get("id")
+        if not isinstance(name, Hashable):
+            raise ValueError(f"{where}, row {row}: id is {name!r:.60}, expected a text or a number")
         if name is not None and first.setdefault(name, row) != row:
-            raise ValueError(f"{where}: id {name!r} stands in rows {first[name]} and {row}")
+            raise ValueError(f"{where}: id {name!r:.60} stands in rows {first[name]} and {row}")

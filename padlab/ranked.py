@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from statistics import fmean
+from statistics import fmean, mean
 from typing import TYPE_CHECKING, Any
 
 from padlab.candidates import PER_RESPONSE, as_dataset, check_candidates
@@ -203,7 +203,7 @@ def _within_one(rows: list[list[float]]) -> list[list[float]]:
 
 def _mean(values: list[float]) -> float:
     """The mean; exactly the value itself where all are equal."""
-    return values[0] if len(set(values)) == 1 else fmean(values)
+    return values[0] if len(set(values)) == 1 else mean(values)  # fmean cannot add up the largest numbers
 
 
 def _mean_rank(value: float, row: list[float]) -> float:

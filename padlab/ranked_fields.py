@@ -50,6 +50,7 @@ def take_question(entry: Row, column: str, where: str) -> Row:
     if previous := entry.pop(PREVIOUS, None):
         if PREVIOUS in asked:
             raise ValueError(f"{where}: a column {PREVIOUS} beside a conversation in {column}; remove one of them")
+        previous = checked_messages(previous, f"{where}, {PREVIOUS}")
         asked = prompt_columns([*previous, *conversation(asked)], f"{where}, {PREVIOUS}")
     return asked
 
@@ -93,7 +94,7 @@ def number(value: Any, name: str, where: str) -> float:
         found = float(TRUTH.get(value.lower(), value) if isinstance(value, str) else value)
         if math.isfinite(found):
             return found
-    raise ValueError(f"{where}: {name} is {value!r}, expected a number; give it one or drop the response")
+    raise ValueError(f"{where}: {name} is {value!r:.60}, expected a number; give it one or drop the response")
 
 
 def check_columns(entry: Row, names: Iterable[str]) -> None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import padlab
 from padlab.lm.presets import get_preset
-from padlab.runs import read_manifest
+from padlab.runs import WAIT, read_manifest
+from padlab.safe_files import fault_of, lock, remove_sealed, seal
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return int(text)
 
 
 def add_model_options(stage: argparse.ArgumentParser) -> None:
@@ -49,8 +59,25 @@ def trained_student(run: Path, student: padlab.LanguageModel) -> padlab.Language
     folder = run / "student"
     if not folder.exists():
         raise ValueError(f"{folder} is not there: run `padlab distill {run}` first")
+    if fault := fault_of(folder):
+        raise ValueError(
+            f"{folder} is damaged: {fault}. Delete that folder and give the `padlab distill` command again: it is "
+            "written anew from the last checkpoint"
+        )
     if not (folder / "adapter_config.json").exists():
         return padlab.load_model(folder, dtype="float32")  # as it was trained; 16 bits would undo small steps
     from padlab.lm.adapters import with_adapter
 
     return student.with_weights(with_adapter(student.model, folder), f"adapter {folder.name}")
+
+
+def replace_student(run: Path, trained) -> None:
+    """Write the trained student beside the old one and swap, so that no mixture of two is ever there."""
+    scratch, place = run / ".student", run / "student"
+    with lock(run, wait=WAIT):
+        shutil.rmtree(scratch, ignore_errors=True)
+        trained.save(scratch)
+        seal(scratch)
+        if place.exists():
+            remove_sealed(place)
+        os.replace(scratch, place)

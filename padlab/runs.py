@@ -1,130 +1,46 @@
-"""A run folder: manifest, atomic shards, resume; and a cache of rows that any run may share.
+"""A run folder: its manifest, its stages and its table.
 
 run/manifest.json        what was asked of each stage: models, seed, settings, versions
-run/sample/00000.jsonl   finished pieces; written to a temporary sibling, then moved into place
-run/candidates.jsonl     the table as it stands after the last finished stage
-cache/3f/9a....json      one row of a stage, named by a hash of everything that decides it
+run/sample/              the shards of a stage (`padlab.shards`), or its checkpoints
+run/candidates.jsonl     the table as it stands after the last finished stage; its checksum is in the manifest
+
+Manifest and table are read and written under one lock, so that several processes may work in one folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 import padlab
-from padlab.progress import progress
+from padlab.candidates import add_columns
+from padlab.safe_files import (
+    as_folder,
+    as_jsonl,
+    fingerprint,
+    lock,
+    without_secrets,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Rows = list[dict[str, Any]]
-CACHE_FORMAT = 1  # raise it when what is cached, or how it is computed, changes
-
-
-def in_shards(
-    items: Sequence[Any],
-    work: Callable[[Sequence[Any]], Rows],
-    *,
-    stage: str,
-    settings: Mapping[str, Any],
-    folder: str | Path | None = None,
-    shard_size: int = 16,
-) -> Rows:
-    """Do work piece by piece, with progress; with a folder, finished pieces are kept and not computed again.
-
-    Args:
-        items: what to work on, one entry per row of the result.
-        work: gets a piece of `items`, returns one dict per item (plain JSON values).
-        stage: short name, a sub-folder of `folder`.
-        settings: everything that decides the result; resuming under other settings is refused.
-        folder: run folder, or None to keep nothing.
-        shard_size: items per piece; part of the settings, since batches decide the last bits of a float.
-
-    Raises:
-        ValueError: the folder holds this stage under other settings (the difference is named), or a damaged shard.
-        RuntimeError: another process works in the folder.
-    """
-    starts = range(0, len(items), shard_size)
-    if folder is None:
-        return [row for start in progress(starts, stage) for row in work(items[start : start + shard_size])]
-    rows: Rows = []
-    recorded = {**settings, "shard_size": shard_size, "items": len(items)}
-    with stage_folder(folder, stage, recorded) as shards:
-        for start in progress(starts, stage):
-            shard, piece = shards / f"{start // shard_size:05d}.jsonl", items[start : start + shard_size]
-            if not shard.exists():
-                write_jsonl(shard, work(piece))
-            rows += _read_shard(shard, len(piece))
-    return rows
-
-
-def cached_rows(
-    work: Callable[[Sequence[int]], Rows], key: Callable[[int], Any], folder: str | Path | None
-) -> Callable[[Sequence[int]], Rows]:
-    """`work` with an on-disk cache of its rows: what is in the folder is read, the rest is computed and written there.
-
-    A row computed in another batch may differ in the last bits of a float; an unreadable file is computed again.
-
-    Args:
-        work: gets row numbers, returns one dict of plain values per row.
-        key: plain values that decide a row's result: the model's description, settings, texts or ids.
-        folder: may be shared by any tables and models; None returns `work` unchanged.
-
-    >>> import tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> cached_rows(lambda piece: [{"square": k * k} for k in piece], str, folder)([3])
-    [{'square': 9}]
-    >>> cached_rows(lambda piece: 1 / 0, str, folder)([3])
-    [{'square': 9}]
-    """
-    if folder is None:
-        return work
-
-    def path_of(row: int) -> Path:
-        name = hashlib.sha256(json.dumps([CACHE_FORMAT, key(row)], sort_keys=True).encode()).hexdigest()
-        return as_folder(folder) / name[:2] / f"{name[2:]}.json"
-
-    def work_or_read(piece: Sequence[int]) -> Rows:
-        rows = {row: _read_cached(path_of(row)) for row in piece}
-        missing = [row for row in piece if rows[row] is None]
-        for row, computed in zip(missing, work(missing) if missing else [], strict=True):
-            write_json(path_of(row), computed)
-            rows[row] = computed
-        return [rows[row] for row in piece]
-
-    return work_or_read
-
-
-def as_folder(folder: str | Path) -> Path:
-    """One spelling of a path: absolute, with the home folder in the place of "~"."""
-    return Path(folder).expanduser().resolve()
-
-
-def fingerprint(*parts: Any) -> str:
-    """Sixteen hex digits of plain values, for manifests.
-
-    >>> fingerprint("a", [1, 2]) == fingerprint("a", [1, 2])
-    True
-    """
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _read_cached(path: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        row = json.loads(path.read_text(encoding="utf-8"))
-        return row if isinstance(row, dict) else None
-    return None
+FORMAT = 2  # of the run folder
+WAIT = 60  # seconds to wait while another process reads or writes the manifest
+MANIFEST, TABLE = "manifest.json", "candidates.jsonl"
+KEY = ("prompt", "responses", "response_ids")
+AGAIN = "and give the same commands again, from `padlab sample` or `padlab import` on: what is whole is not done again"
 
 
 @contextmanager
@@ -134,45 +50,86 @@ def stage_folder(folder: str | Path | None, stage: str, settings: Mapping[str, A
         with tempfile.TemporaryDirectory(prefix="padlab-") as scratch:
             yield Path(scratch)
         return
-    folder = as_folder(folder)
-    with lock(folder):
+    with lock(as_folder(folder) / _checked(stage)):
         record_stage(folder, stage, settings)
-        yield folder / stage
+        yield as_folder(folder) / stage
 
 
-def record_stage(folder: Path, stage: str, settings: Mapping[str, Any]) -> None:
-    """Write a stage's settings into the manifest.
+def made_under(settings: Mapping[str, Any]) -> str:
+    """The fingerprint of settings as a manifest records them: kept beside every finished piece."""
+    return fingerprint(_plain(settings))
+
+
+def record_stage(folder: str | Path, stage: str, settings: Mapping[str, Any]) -> str:
+    """Write a stage's settings into the manifest, those that hold a secret left out; returns their fingerprint.
 
     Raises:
-        ValueError: the stage was begun (its sub-folder is there) under other settings; says which.
+        ValueError: the stage was begun (something is finished in its sub-folder) under other settings; says which.
     """
-    manifest = read_manifest(folder)
-    now, before = json.loads(json.dumps(settings, default=str)), manifest["stages"].get(stage)
-    begun = (folder / stage).exists() or stage == "models"
-    if before is None and any((folder / stage).glob("*")):
-        raise ValueError(f"the manifest does not say under which settings {folder / stage} was made; delete it")
-    if begun and before not in (None, now):
-        lines = [f"{folder} holds stage '{stage}' under other settings:"]
-        for key in sorted({*before, *now}):
-            old, new = before.get(key, "(not there)"), now.get(key, "(not there)")
-            if old != new:
-                lines.append(f"  {key}: {old!r} in the folder, {new!r} now")
-        begun_here = f", another folder, or delete {folder / stage} to start that stage again."
-        lines.append("Use the same settings" + (begun_here if (folder / stage).exists() else " or another folder."))
-        raise ValueError("\n".join(lines))
-    manifest["stages"][stage] = now
-    write_json(folder / "manifest.json", manifest)
+    folder, now = as_folder(folder), _plain(settings)
+    with lock(folder, wait=WAIT):
+        manifest = read_manifest(folder)
+        before = manifest["stages"].get(stage)
+        begun = stage == "models" or any((folder / _checked(stage)).glob("[!.]*"))
+        if begun and before not in (None, now):
+            raise ValueError(_difference(folder, stage, before, now))
+        manifest["stages"][stage] = now
+        _write_manifest(folder, manifest)
+    return made_under(settings)
+
+
+def _difference(folder: Path, stage: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    lines = [f"{folder} holds stage '{stage}' under other settings:"]
+    for key in sorted({*before, *now}):
+        old, new = before.get(key, "(not there)"), now.get(key, "(not there)")
+        if old != new:
+            lines.append(f"  {key}: {old!r} in the folder, {new!r} now")
+    begun_here = f", another folder, or delete {folder / stage} to start that stage again."
+    lines.append("Use the same settings" + (begun_here if (folder / stage).exists() else " or another folder."))
+    return "\n".join(lines)
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(without_secrets(settings), default=str))
+
+
+def _checked(stage: str) -> str:
+    """A stage's name, if it is that of a sub-folder and of nothing else."""
+    if stage.startswith(".") or set(stage) & set("/\\\0") or not stage:
+        raise ValueError(
+            f"{stage!r} cannot be the name of a folder; use a name without / and \\, not beginning with a dot"
+        )
+    return stage
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """The manifest of a run folder; a fresh one where there is none yet."""
-    path = as_folder(folder) / "manifest.json"
-    if path.exists():
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged ({error}); restore it, or start again in another folder") from None
-    return {"format": 1, "created": time.strftime("%Y-%m-%dT%H:%M:%S"), "versions": versions(), "stages": {}}
+    """The manifest of a run folder; a fresh one where there is none yet.
+
+    Raises:
+        ValueError: it is damaged, or was written by another version of padlab.
+    """
+    path = as_folder(folder) / MANIFEST
+    if not path.exists():
+        created = time.strftime("%Y-%m-%dT%H:%M:%S")
+        return {"format": FORMAT, "created": created, "versions": versions(), "stages": {}, "tables": {}}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict) or "format" not in manifest:
+            raise ValueError("it is no manifest")
+        if manifest["format"] == FORMAT and manifest.pop("checksum", None) != fingerprint(manifest):
+            raise ValueError("it has changed since it was written")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete that file {AGAIN}") from None
+    if manifest["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has format {manifest['format']!r}, and this version of padlab reads {FORMAT}; use the version "
+            "that wrote it, or another folder"
+        )
+    return manifest
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    write_json(folder / MANIFEST, {**manifest, "checksum": fingerprint(manifest)}, locked=True)
 
 
 def versions() -> dict[str, str]:
@@ -182,64 +139,71 @@ def versions() -> dict[str, str]:
     return {**own, **{name: version(name) for name in packages}}
 
 
+def save_candidates(run: str | Path, table: Dataset) -> Path:
+    """Write a run folder's table; columns that it has already for the same responses stay.
+
+    The checksum is written first: at any time the manifest knows the table that is there.
+
+    Returns:
+        the table's path.
+    """
+    path = as_folder(run) / TABLE
+    with lock(path.parent, wait=WAIT):
+        text = as_jsonl(_merged(load_candidates(run), table) if path.exists() else table)
+        manifest = read_manifest(run)
+        there = [known for known in manifest["tables"].get(TABLE, []) if known == _checksum(path)]
+        manifest["tables"][TABLE] = [*there, hashlib.sha256(text.encode()).hexdigest()]
+        _write_manifest(path.parent, manifest)
+        write_text(path, text, locked=True)
+    return path
+
+
+def _merged(saved: Dataset, table: Dataset) -> Dataset:
+    """The saved table with the new columns, if it holds the same responses; else the new table."""
+    same = [saved[c][:] == table[c][:] if c in saved.column_names else False for c in KEY if c in table.column_names]
+    if not all(same):
+        return table
+    columns = {c: table[c][:] for c in table.column_names if c not in saved.column_names or saved[c][:] != table[c][:]}
+    return add_columns(saved, columns)
+
+
+def load_candidates(run: str | Path) -> Dataset:
+    """A run folder's table.
+
+    Raises:
+        ValueError: there is none yet, or it is not as padlab wrote it.
+    """
+    path = as_folder(run) / TABLE
+    if path.exists() and _checksum(path) not in read_manifest(run)["tables"].get(TABLE, []):
+        raise ValueError(
+            f"{path} is not as padlab wrote it: damaged, or changed by hand. Delete that file {AGAIN}. (Data of your "
+            "own: `padlab import`, or padlab.distill)"
+        )
+    return load_table(path)
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def save_table(table: Dataset, path: str | Path) -> None:
     """A table as JSONL, atomically; the same table always gives the same bytes."""
     write_jsonl(as_folder(path), table)
 
 
 def load_table(path: str | Path) -> Dataset:
-    """A table written by `save_table`."""
+    """A table written by `save_table`.
+
+    Raises:
+        ValueError: there is none, or a line is no JSON object (named).
+    """
     from datasets import Dataset
 
     path = as_folder(path)
-    if not path.exists():
+    if not path.is_file():
         raise ValueError(f"{path} is not there: run the stage that makes it first (padlab sample, then padlab score)")
-    return Dataset.from_list(_read_shard(path))
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows as JSON lines, atomically."""
-    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """A value as indented JSON, atomically."""
-    _write(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a run folder while one works in it (released when the process dies)."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = FileLock(folder / ".lock", timeout=0).acquire()
-    except Timeout:
-        raise RuntimeError(f"another process is working in {folder}; wait for it or use another folder") from None
-    except OSError as error:
-        raise OSError(f"cannot write in {folder}: {error.strerror}; use a folder you can write to") from error
-    with held:
-        yield
-
-
-def _read_shard(path: Path, count: int | None = None) -> Rows:
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        if count is not None and len(rows) != count:
-            raise ValueError(f"{len(rows)} rows instead of {count}")
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete that file and run again: only it is redone") from None
-    return rows
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(scratch, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path}: {error.strerror}. What was finished before is still there.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); make it again, or take it from a backup") from None
+    return Dataset.from_list(rows)

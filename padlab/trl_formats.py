@@ -52,7 +52,9 @@ def to_trl(
     for row, entry in enumerate(check_candidates(table, needs=(by,))):
         values = entry[by]
         if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
-            raise ValueError(f"row {row}: {by} must hold one number per response, got {values!r}; name another column")
+            raise ValueError(
+                f"row {row}: {by} must hold one number per response, got {values!r:.60}; name another column"
+            )
         if not conversational and entry.get(PREVIOUS):
             raise ValueError(f"row {row}: {PREVIOUS} has no plain text; leave conversational=True or drop the row")
         prompt = conversation(entry) if conversational else entry["prompt"]

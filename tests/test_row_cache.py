@@ -1,12 +1,14 @@
 """Answers kept in a folder: nothing is asked twice, and whatever decides an answer is part of its name."""
 
-import json
+import os
+import time
 
 import pytest
 
 import padlab
 from padlab.phases import rewards, selection
-from padlab.runs import cached_rows
+from padlab.safe_files import ABANDONED
+from padlab.shards import cached_rows
 
 ROWS = [{"prompt": f"Name {k}.", "responses": ["red", "blue and green"]} for k in range(3)]
 
@@ -61,7 +63,19 @@ def test_a_damaged_file_is_done_again(tmp_path):
     work = lambda piece: [done.append(k) or {"row": k} for k in piece]  # noqa: E731
     kept = cached_rows(work, lambda k: ["key", k], tmp_path)
     assert kept([1, 2]) == [{"row": 1}, {"row": 2}]
-    (damaged,) = [f for f in tmp_path.rglob("*.json") if json.loads(f.read_text()) == {"row": 2}]
-    damaged.write_text('{"row"')
-    assert kept([2, 1]) == [{"row": 2}, {"row": 1}]
-    assert done == [1, 2, 2]
+    (damaged,) = [f for f in tmp_path.rglob("*.jsonl") if '{"row": 2}' in f.read_text()]
+    for damage in ('{"row"', damaged.read_text().replace('{"row": 2}', '{"row": 3}'), ""):
+        damaged.write_text(damage)
+        assert kept([2, 1]) == [{"row": 2}, {"row": 1}]
+    assert done == [1, 2, 2, 2, 2]
+
+
+def test_scratch_files_that_nobody_writes_any_more_are_removed(tmp_path):
+    (tmp_path / "ab").mkdir()
+    old, new = tmp_path / "ab" / ".x.jsonl.1.tmp", tmp_path / "ab" / ".y.jsonl.2.tmp"
+    for path in (old, new):
+        path.write_text("half a ro")
+    os.utime(old, (time.time() - 2 * ABANDONED,) * 2)
+    cached_rows(list, str, tmp_path)
+    assert not old.exists()
+    assert new.exists(), "another process may be writing it"

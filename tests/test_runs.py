@@ -6,14 +6,18 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
 
-from padlab import progress
-from padlab.runs import in_shards, load_table, lock, read_manifest, record_stage, save_table, write_jsonl
+from padlab import progress, runs
+from padlab.runs import load_table, read_manifest, record_stage, save_table
+from padlab.safe_files import lock, write_jsonl
+from padlab.shards import in_shards
+from tests.other_process import held_by_another
 
 AWKWARD = "a run (über) 漢字"
 
@@ -78,6 +82,39 @@ def test_other_settings_are_refused_with_the_difference_and_the_remedy_works(fol
     assert run(folder, settings={"power": 3}) == squares(range(10))
 
 
+def test_shards_of_other_settings_are_refused_even_without_a_manifest(folder):
+    run(folder)
+    (folder / "manifest.json").unlink()
+    assert run(folder, work=Interrupt(0)) == squares(range(10)), "the same settings: nothing is done again"
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"00000\.jsonl was made under other settings; delete .*square"):
+        run(folder, settings={"power": 3})
+
+
+def test_settings_of_a_stage_that_has_nothing_finished_may_change(folder):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, work=Interrupt(0))
+    assert run(folder, settings={"power": 3}) == squares(range(10))
+
+
+@pytest.mark.parametrize("stage", ["../out", "a/b", "a\\b", "..", ".hidden", ""])
+def test_a_stages_name_cannot_lead_out_of_the_folder(tmp_path, stage):
+    with pytest.raises(ValueError, match="cannot be the name of a folder"):
+        in_shards(range(2), squares, stage=stage, settings={}, folder=tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["run"])
+
+
+def test_secrets_are_not_recorded(folder):
+    settings = {"power": 2, "hub_token": "abc", "more": {"api_key": "abc", "token_kd": 1.0}}
+    run(folder, settings=settings)
+    assert "abc" not in (folder / "manifest.json").read_text()
+    assert run(folder, settings={**settings, "hub_token": "another"}) == squares(range(10)), (
+        "a new key is no new setting"
+    )
+    with pytest.raises(ValueError, match="more: "):
+        run(folder, settings={**settings, "more": {"token_kd": 2.0}})
+
+
 def test_stages_do_not_disturb_each_other(folder):
     run(folder)
     in_shards(range(2), squares, stage="other", settings={}, folder=folder)
@@ -94,8 +131,13 @@ def test_stages_do_not_disturb_each_other(folder):
         lambda text: text[: text.index("\n") + 1],
         lambda text: text + text,
         lambda text: "garbage",
+        lambda text: text.replace('"square": 16', '"square": 17'),
+        lambda text: "[1]\n" * 4,
+        lambda text: "null",
+        lambda text: "[" * 100_000,
+        lambda text: text.replace("\n", "\r\n"),
     ],
-    ids=["cut", "empty", "one line only", "twice", "garbage"],
+    ids=["cut", "empty", "one line only", "twice", "garbage", "a digit", "lists", "null", "deep", "line ends"],
 )
 def test_a_damaged_shard_is_named_and_only_it_is_redone(folder, damage):
     run(folder)
@@ -116,18 +158,33 @@ def test_bytes_that_are_no_text_are_damage_too(folder):
         run(folder)
 
 
-def test_a_damaged_manifest_is_named(folder):
+@pytest.mark.parametrize("text", ["{", "{}", "[]", "null", "", "[" * 100_000, '{"format": 2}', "A DIGIT"])
+def test_a_damaged_manifest_is_named_and_the_remedy_loses_nothing(folder, text):
     run(folder)
-    (folder / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"power": 2', '"power": 3') if text == "A DIGIT" else text)
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged .*delete that file"):
+        run(folder)
+    path.unlink()
+    assert run(folder, work=Interrupt(0)) == squares(range(10))
+
+
+def test_a_manifest_of_another_version_is_refused(folder):
+    run(folder)
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    with pytest.raises(ValueError, match=r"manifest\.json has format 99.*reads 2"):
         run(folder)
 
 
 def test_left_over_scratch_files_do_no_harm(folder):
     with pytest.raises(KeyboardInterrupt):
         run(folder, work=Interrupt(1))
-    (folder / "square" / ".00001.jsonl.123.tmp").write_text('{"item": ')
+    left = [folder / "square" / ".00001.jsonl.123.tmp", folder / ".manifest.json.123.tmp"]
+    for path in left:
+        path.write_text('{"item": ')
     assert run(folder) == squares(range(10))
+    assert not any(path.exists() for path in left), "the next start removes them"
 
 
 def no_space(*_):
@@ -177,35 +234,109 @@ def test_a_folder_whose_place_is_taken_by_a_file(tmp_path):
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-HOLDER = """
-import sys, time, pathlib
-from padlab.runs import lock
-with lock(pathlib.Path(sys.argv[1])):
-    print("in", flush=True)
-    time.sleep(60)
+def test_a_manifest_in_use_is_waited_for_and_then_named(folder, monkeypatch):
+    monkeypatch.setattr(runs, "WAIT", 0.2)
+    with held_by_another(folder), pytest.raises(RuntimeError, match=r"another process is working in .*漢字"):
+        run(folder)
+    assert run(folder) == squares(range(10)), "the lock ends with the process that held it"
+
+
+def test_a_shard_that_another_process_has_begun_is_left_to_it_until_it_dies(folder):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, work=Interrupt(0))
+    with held_by_another(folder / "square", ".00001.lock", seconds=1.0):
+        began = time.monotonic()
+        assert run(folder) == squares(range(10))
+        assert time.monotonic() - began > 0.5
+    assert sorted(p.name for p in (folder / "square").iterdir()) == [f"0000{k}.jsonl" for k in range(4)]
+
+
+def test_two_processes_share_the_shards(folder):
+    both = [subprocess.Popen([sys.executable, "-c", SHARING, str(folder), name]) for name in "ab"]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    results = [json.loads((folder / f"{name}.json").read_text()) for name in "ab"]
+    assert results[0]["rows"] == results[1]["rows"] == [{"item": k} for k in range(30)]
+    done = sorted(results[0]["done"] + results[1]["done"])
+    assert done == list(range(30)), "every item once"
+    assert min(len(result["done"]) for result in results) >= 3
+
+
+SHARING = """
+import json, sys, time, pathlib
+from padlab.shards import in_shards
+
+folder, name, done = pathlib.Path(sys.argv[1]), sys.argv[2], []
+def work(piece):
+    time.sleep(0.2)
+    done.extend(piece)
+    return [{"item": k} for k in piece]
+folder.mkdir(exist_ok=True)
+(folder / f"{name}.ready").touch()
+while len(list(folder.glob("*.ready"))) < 2:
+    time.sleep(0.01)
+rows = in_shards(range(30), work, stage="s", settings={}, folder=folder, shard_size=3)
+(folder / f"{name}.json").write_text(json.dumps({"rows": rows, "done": done}))
 """
 
 
-def test_a_second_process_is_refused_until_the_first_is_dead(folder):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout.readline() == "in\n"
-        with pytest.raises(RuntimeError, match=r"another process is working in .*漢字"):
-            run(folder)
-    finally:
-        holder.kill()
-        holder.wait()
+def test_two_threads_do_not_hold_one_lock_but_one_thread_may_lock_again(folder):
+    refused = []
+
+    def other():
+        with pytest.raises(RuntimeError, match="another process"), lock(folder):
+            pass
+        refused.append(True)
+
+    with lock(folder), lock(folder):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert refused
+
+
+def test_a_lock_file_that_is_a_link_is_neither_followed_nor_emptied(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=r"run/\.lock is a link"):
+        run(tmp_path / "run")
+    assert (tmp_path / "precious").read_text() == "mine"
+    (tmp_path / "run" / ".lock").unlink()
+    (tmp_path / "run" / ".lock").write_text("kept")
+    run(tmp_path / "run")
+    assert (tmp_path / "run" / ".lock").read_text() == "kept", "a lock file is not emptied"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_flock_gets_a_lock_that_is_a_file(folder, monkeypatch, number):
+    import fcntl
+
+    def no_flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_flock)
     assert run(folder) == squares(range(10))
+    with lock(folder):
+        assert (folder / ".lock-held").exists()
+        thread_result = []
+        thread = threading.Thread(target=lambda: thread_result.append(refused_in(folder)))
+        thread.start()
+        thread.join()
+        assert thread_result == [True]
+    assert not (folder / ".lock-held").exists()
 
 
-def test_two_runs_in_one_process_are_refused_too(folder):
-    with lock(folder), pytest.raises(RuntimeError, match="another process"):
-        run(folder)
+def refused_in(folder):
+    try:
+        with lock(folder):
+            return False
+    except RuntimeError:
+        return True
 
 
 KILLED = """
 import os, signal, sys, pathlib
-from padlab import runs
+from padlab import runs, safe_files, shards
 folder, point, where = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 calls = 0
 original = getattr(os, where)
@@ -217,8 +348,8 @@ def dying(*arguments):
     return original(*arguments)
 setattr(os, where, dying)
 work = lambda piece: [{"item": k, "text": "x" * 100} for k in piece]
-rows = runs.in_shards(range(10), work, stage="s", settings={"a": 1}, folder=folder, shard_size=3)
-runs.write_jsonl(folder / "out.jsonl", rows)
+rows = shards.in_shards(range(10), work, stage="s", settings={"a": 1}, folder=folder, shard_size=3)
+safe_files.write_jsonl(folder / "out.jsonl", rows)
 """
 
 

@@ -23,7 +23,17 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 RANKED = {"ranked", "ranked_fields", "ranked_shapes", "trl_formats"}
-BASE = {"bundled", "candidates", "conversations", "progress", "prompts", "runs", "data_files"} | RANKED
+BASE = {
+    "bundled",
+    "candidates",
+    "conversations",
+    "progress",
+    "prompts",
+    "runs",
+    "safe_files",
+    "shards",
+    "data_files",
+} | RANKED
 COMMANDS = {"inspect_command", "benchmark_command", "import_command", "grade_command"}
 MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import beside itself
     "bundled": set(),
@@ -35,7 +45,9 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "candidates": {"conversations", "ranked_shapes"},
     "ranked": {"candidates", "conversations", "ranked_fields", "ranked_shapes"},
     "trl_formats": {"candidates", "conversations", "ranked_fields", "ranked_shapes"},
-    "runs": {"progress"},
+    "safe_files": set(),
+    "runs": {"candidates", "safe_files"},
+    "shards": {"progress", "runs", "safe_files"},
     "prompts": {"bundled", "candidates", "conversations", "data_files"},
     "rankings": set(),
     "worlds": set(),
@@ -51,8 +63,8 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "grading": {"checks", "demo", "show"},  # of show the HTML only
     "grade_command": {"grading"},
     "demo": BASE,
-    "lab": {"demo", "runs"},
-    "inspect_command": {"show"},
+    "lab": {"demo", "safe_files"},
+    "inspect_command": {"run_models", "show"},
     "benchmark_command": {"run_models", "study"},
     "import_command": BASE | {"lm", "run_models"},
     "cli": BASE | {"lm", "demo", "lab", "run_models"} | COMMANDS,  # the rest through the public names

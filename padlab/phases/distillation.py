@@ -14,8 +14,10 @@ from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
 from padlab.lm.quiet import no_transformers_bars
-from padlab.runs import fingerprint, stage_folder
-from padlab.training.callbacks import CallOnLog, CallOnStep, MarkComplete, Progress, last_complete
+from padlab.runs import made_under, stage_folder
+from padlab.safe_files import fingerprint
+from padlab.training.callbacks import CallOnLog, CallOnStep, Progress
+from padlab.training.checkpoints import KEPT, SealCheckpoints, newest_whole
 from padlab.training.config import PADConfig
 from padlab.training.trainer import PADTrainer
 
@@ -74,8 +76,9 @@ def distill(
     check_language_model(student.model)
     candidates = check_candidates(candidates)
     recorded = {**settings, **_inputs(student, candidates, peft_config, teacher)}
+    sealing = SealCheckpoints(made_under(recorded), settings.pop("save_total_limit", None) or KEPT)
     if folder is not None:
-        settings = {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 2, **settings}
+        settings = {"save_strategy": "steps", "save_steps": save_steps, **settings}
     if eval_candidates is not None:
         settings.setdefault("eval_strategy", "epoch")
     note = "{loss} alpha={alpha:g} beta={beta:g}".format(**settings)
@@ -83,14 +86,14 @@ def distill(
         args = PADConfig(**{"output_dir": str(place), "use_cpu": student.device.type == "cpu", **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.with_weights(network, note)
-        callbacks = [Progress(f"distill ({args.loss})"), MarkComplete(), *([CallOnLog(on_log)] if on_log else [])]
+        callbacks = [Progress(f"distill ({args.loss})"), sealing, *([CallOnLog(on_log)] if on_log else [])]
         if on_step:
             callbacks.append(CallOnStep(lambda step, model: on_step(step, copy.with_weights(model, f"step {step}"))))
         trainer = PADTrainer(copy, args, candidates, eval_candidates, teacher=teacher, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         try:
             with no_transformers_bars():
-                trainer.train(resume_from_checkpoint=last_complete(folder and place))
+                trainer.train(resume_from_checkpoint=newest_whole(place, sealing.made_under))
         except KeyboardInterrupt:
             if folder is not None or not keep_interrupted:
                 raise

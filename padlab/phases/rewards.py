@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from padlab.candidates import add_columns, check_candidates
 from padlab.conversations import Message, prompt_columns
 from padlab.lm.encoding import candidate_ids
-from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
 from padlab.lm.plain_text import token_texts
-from padlab.runs import cached_rows, fingerprint, in_shards
+from padlab.lm.remote.dispatch import rows_per_shard, score_ids
+from padlab.safe_files import fingerprint
+from padlab.shards import cached_rows, in_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -101,9 +103,9 @@ def add_rewards(
     described = model.describe()
     work = cached_rows(work, lambda k: ["score", described, prompt_ids[k], response_ids[k]], cache)
     settings = {"model": described, "candidates": fingerprint(response_ids, prompt_ids)}
-    rows = in_shards(
-        range(len(candidates)), work, stage=f"score-{column}", settings=settings, folder=folder, shard_size=shard_size
-    )
+    stage = f"score-{quote(column, safe='')}"  # a folder's name, whatever the column is called
+    size = rows_per_shard(model.model, shard_size)
+    rows = in_shards(range(len(candidates)), work, stage=stage, settings=settings, folder=folder, shard_size=size)
     columns = {column: [[sum(t) / (len(t) if length_normalize else 1) for t in row["logps"]] for row in rows]}
     if token_logps:
         columns["token_logps"] = [row["logps"] for row in rows]

@@ -7,7 +7,6 @@ decomposing strategy; its text was not at hand, and its released code has no rou
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,9 @@ from padlab.phases.distillation import distill
 from padlab.phases.rewards import add_rewards
 from padlab.phases.sampling import sample_responses
 from padlab.phases.selection import add_selection_probs
-from padlab.runs import as_folder, stage_folder, write_json
+from padlab.runs import made_under, stage_folder
+from padlab.safe_files import as_folder, write_text
+from padlab.shards import as_shard, read_shard
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -117,11 +118,12 @@ def _with_evaluation(
     if name == "<lambda>":  # nothing tells two of them apart, so their numbers are not stored
         folder = None
     settings = {"student": student.describe(), "evaluate": name}
-    with stage_folder(folder, "evaluate", settings) as scratch:
-        stored = scratch / "measures.json"
+    with stage_folder(folder, "evaluate", settings) as place:
+        stored = place / "measures.jsonl"
         if not stored.exists():
-            write_json(stored, {name: _number(name, value) for name, value in evaluate(student).items()})
-        return {**row, **json.loads(stored.read_text(encoding="utf-8"))}
+            measures = {name: _number(name, value) for name, value in evaluate(student).items()}
+            write_text(stored, as_shard([measures], made_under(settings)), locked=True)
+        return {**row, **read_shard(stored, 1, made_under(settings))[0]}
 
 
 def _number(name: str, value: Any) -> float:

@@ -16,11 +16,13 @@ import numpy as np
 from padlab.candidates import OF_RESPONSES, add_columns, check_candidates
 from padlab.conversations import conversation, transcript
 from padlab.lm.chat import decode_answer, encode_chat, stop_ids
-from padlab.lm.fast.scoring import check_known_ids
 from padlab.lm.generate import generate_rows
 from padlab.lm.models import LanguageModel
+from padlab.lm.remote.dispatch import check_known_ids, rows_per_shard
+from padlab.lm.remote.server import Server
 from padlab.prompts import load_prompts
-from padlab.runs import fingerprint, in_shards
+from padlab.safe_files import fingerprint
+from padlab.shards import in_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -81,8 +83,9 @@ def sample_responses(
 
     def draw(rows: Sequence[int], numbers: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
         """For each row its responses of these numbers."""
-        texts = [transcript(table[row]) for row in rows]
-        return draw_responses(student, [prompt_ids[row] for row in rows], texts, numbers, seed=seed, **options)
+        texts, names = [transcript(table[row]) for row in rows], [f"row {row}" for row in rows]
+        ids = [prompt_ids[row] for row in rows]
+        return draw_responses(student, ids, texts, numbers, seed=seed, names=names, **options)
 
     def work(rows: Sequence[int]) -> list[dict[str, Any]]:
         try:
@@ -96,7 +99,8 @@ def sample_responses(
 
     settings = {**options, "n": n, "seed": seed, "distinct": distinct, "oversample": oversample}
     settings |= {"student": student.describe(), "prompts": fingerprint(list(table["prompt"]), prompt_ids)}
-    rows = in_shards(range(len(table)), work, stage="sample", settings=settings, folder=folder, shard_size=shard_size)
+    size = rows_per_shard(student.model, shard_size)
+    rows = in_shards(range(len(table)), work, stage="sample", settings=settings, folder=folder, shard_size=size)
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     columns["response_tokenizer"] = [student.tokenizer_hash()] * len(rows)
     return check_candidates(add_columns(table, columns))
@@ -119,11 +123,13 @@ def draw_responses(
         prompts: what keys the random numbers, with seed and number.
         numbers: per prompt, the numbers of its responses.
         seed: see `sample_responses`.
-        options: temperature, top_p, max_new_tokens.
+        options: temperature, top_p, max_new_tokens, and names: what errors call the prompts.
 
     Returns:
         per prompt and number: ids (the stop id included), text, finished.
     """
+    if isinstance(model.model, Server):
+        return model.model.draw(prompt_ids, prompts, numbers, seed=seed, **options)
     steps, stops = options["max_new_tokens"], stop_ids(model.model, model.tokenizer)
     uniforms = [_random_streams(seed, text, ks, steps) for text, ks in zip(prompts, numbers, strict=True)]
     sampled = generate_rows(model.model, model.tokenizer, prompt_ids, uniforms, **options)

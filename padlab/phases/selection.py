@@ -20,6 +20,8 @@ from torch import Tensor
 from padlab.candidates import add_columns, check_candidates
 from padlab.conversations import transcript
 from padlab.lm.models import LanguageModel, Question
+from padlab.lm.remote.client import RemoteError
+from padlab.lm.remote.dispatch import rows_per_shard
 from padlab.phases.multiple_choice import (
     LETTERS,
     Answers,
@@ -28,7 +30,8 @@ from padlab.phases.multiple_choice import (
     multiple_choice_question,
     truncate,
 )
-from padlab.runs import cached_rows, fingerprint, in_shards
+from padlab.safe_files import fingerprint
+from padlab.shards import cached_rows, in_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -110,7 +113,7 @@ def add_selection_probs(
         stage="select",
         settings=recorded,
         folder=folder,
-        shard_size=shard_size,
+        shard_size=rows_per_shard(model.model, shard_size),
     )
     names = [*COLUMNS, *(["selection_votes"] if votes else [])]
     return check_candidates(add_columns(candidates, {name: [row[name] for row in rows] for name in names}))
@@ -160,7 +163,7 @@ class _Asker:
             asked = list(dict.fromkeys(listed))  # equal texts make some orders one question
             answers = ASK[self.reply](self.model, transcript(entry), asked, self.question)
             answers = answers.select([asked.index(order) for order in listed])
-        except (ValueError, FloatingPointError) as error:
+        except (ValueError, FloatingPointError, RemoteError) as error:
             raise type(error)(f"row {row}: {error}") from None
         return selection_columns(answers, orders, options, self.method)
 

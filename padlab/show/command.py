@@ -13,7 +13,7 @@ import padlab
 from padlab.lm.presets import get_preset
 from padlab.prompts import load_prompts
 from padlab.run_models import load_models, model_choice, trained_student
-from padlab.runs import load_table, read_manifest
+from padlab.runs import load_candidates, read_manifest
 from padlab.show.inspection import Inspection
 from padlab.show.inspection_state import MOST, check_look, responses_of_row
 from padlab.show.inspector_files import read_responses
@@ -128,7 +128,7 @@ def _inspection(options: argparse.Namespace) -> Inspection:
 def _table(path: Path) -> Any:
     """The candidates of a run folder, or the rows of a file."""
     if path.is_dir():
-        return load_table(path / "candidates.jsonl")
+        return load_candidates(path)
     return load_prompts(path)
 
 

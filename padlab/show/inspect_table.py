@@ -14,7 +14,7 @@ from padlab.lm.encoding import candidate_ids
 from padlab.lm.models import LanguageModel
 from padlab.phases.rewards import add_rewards
 from padlab.rankings.calibration import log_selection
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 from padlab.show.html import Html, escape, table, visible
 from padlab.show.html.page import folded, image, page
 from padlab.show.html.safe import num

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from padlab.runs import write_jsonl
+from padlab.safe_files import write_jsonl
 from padlab.show.inspection import Inspection
 from padlab.show.inspection_state import MOST
 from padlab.show.inspector_page import as_python, rankings_figure, write_page
@@ -28,14 +28,14 @@ def read_responses(path: str | Path) -> list[str]:
     if text.lstrip().startswith("["):
         try:
             texts = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             if path.suffix != ".json":  # lines, of which the first begins so
-                return [line for line in text.splitlines() if line.strip()]
-            raise ValueError(f"{path.name} is not valid JSON: {error.msg} at line {error.lineno}") from None
+                return [line for line in text.split("\n") if line.strip()]
+            raise ValueError(f"{path.name} is not valid JSON: {error}") from None
         if not all(isinstance(item, str) for item in texts):
             raise ValueError(f"{path.name}: the JSON list must hold texts only")
         return texts
-    return [line for line in text.splitlines() if line.strip()]
+    return [line for line in text.split("\n") if line.strip()]
 
 
 def export(inspection: Inspection, folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import transformers
 
 import padlab
 from padlab.candidates import as_dataset, check_candidates
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 from padlab.show.html import Html, escape
 from padlab.show.html.page import choice, folded, image, page, wide
 from padlab.show.inspection import Inspection

@@ -13,7 +13,7 @@ from padlab import LanguageModel, add_rewards, add_selection_probs, check_candid
 from padlab.conversations import PREVIOUS, conversation
 from padlab.rankings.intervals import Interval, mean_interval
 from padlab.rankings.metrics import METRICS
-from padlab.runs import as_folder
+from padlab.safe_files import as_folder
 from padlab.study.agreement import Quality, evaluate_samples, rank_agreement
 from padlab.study.benchmarks.answers import generate_answers
 from padlab.study.benchmarks.gsm8k import SETTINGS as GSM8K

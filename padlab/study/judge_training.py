@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
 from padlab import LanguageModel, load_prompts, sample_responses, with_judge
 from padlab.lm.adapters import save_adapter, trainable_copy
 from padlab.lm.chat import encode_chat
 from padlab.lm.fast.scoring import next_token_logprobs
 from padlab.phases.multiple_choice import letter_tokens, multiple_choice_question, truncate
-from padlab.runs import as_folder, fingerprint, stage_folder
+from padlab.runs import made_under, stage_folder
+from padlab.safe_files import as_folder, fingerprint
 from padlab.study.judge import PreferencePair, make_pairs
-from padlab.training.callbacks import MarkComplete, Progress, last_complete
+from padlab.training.callbacks import Progress
+from padlab.training.checkpoints import CleanTrainer, SealCheckpoints, StopAtInfiniteGradient, newest_whole
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -57,7 +59,7 @@ TRAINING = {  # a rate of 1e-3 suits rank 8 on a small model
     "learning_rate": 1e-3, "num_train_epochs": 1, "per_device_train_batch_size": 2, "save_steps": 20,
 }  # fmt: skip
 FIXED = {
-    "warmup_steps": 10, "weight_decay": 0.0, "train_sampling_strategy": "sequential", "save_total_limit": 2,
+    "warmup_steps": 10, "weight_decay": 0.0, "train_sampling_strategy": "sequential",
     "logging_steps": 1, "report_to": [], "disable_tqdm": True, "remove_unused_columns": False, "label_names": [],
 }  # fmt: skip
 
@@ -96,13 +98,15 @@ def prepare_judge(
     questions = training_questions(teacher, pairs, seed, SHORT)[:SHORT_PROMPTS]
     questions += training_questions(teacher, pairs, seed)
     settings = {"teacher": teacher.describe(), "questions": fingerprint(questions), "seed": seed, "rank": RANK}
-    with stage_folder(folder, "checkpoints", {**settings, **training}) as place:
+    settings |= training
+    with stage_folder(folder, "checkpoints", settings) as place:
         args = TrainingArguments(str(place), seed=seed, **training, **FIXED)
         network = trainable_copy(teacher.model, _attention_lora(teacher), seed)
-        callbacks = [Progress("train the judge"), MarkComplete()]
+        sealing = SealCheckpoints(made_under(settings))
+        callbacks = [Progress("train the judge"), sealing, StopAtInfiniteGradient()]
         trainer = JudgeTrainer(network, args, train_dataset=questions, data_collator=list, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=last_complete(place))
+        trainer.train(resume_from_checkpoint=newest_whole(place, sealing.made_under))
     save_adapter(trainer.model.eval(), teacher.name, folder / "judge")
     return with_judge(teacher, folder / "judge")
 
@@ -132,16 +136,12 @@ def training_questions(
     return list(by_prompt.values())
 
 
-class JudgeTrainer(Trainer):
+class JudgeTrainer(CleanTrainer):
     """Trains -log P(the right letter) among all tokens, mean over the questions of a batch."""
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Each prompt's questions share a row."""
         return torch.cat([question_losses(model, questions) for questions in inputs]).mean()
-
-    def floating_point_ops(self, inputs):
-        """Not counted."""
-        return 0
 
 
 def question_losses(model: Any, questions: Sequence[dict[str, Any]]) -> Float[Tensor, " questions"]:

@@ -18,7 +18,7 @@ from padlab import (
 )
 from padlab.conversations import PREVIOUS
 from padlab.rankings.calibration import calibrate
-from padlab.runs import as_folder
+from padlab.safe_files import as_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset

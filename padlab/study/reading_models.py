@@ -25,7 +25,7 @@ from padlab.lm.fast.packing import make_response_batch
 from padlab.lm.fast.scoring import response_logprobs
 from padlab.phases.multiple_choice import multiple_choice_question
 from padlab.progress import progress
-from padlab.runs import as_folder
+from padlab.safe_files import as_folder
 from padlab.worlds.reading import comparisons, corpus
 
 RANK = 8  # LoRA on all linear layers

@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from padlab.lm.models import LanguageModel
 from padlab.progress import progress
-from padlab.runs import as_folder
+from padlab.safe_files import as_folder
 from padlab.worlds.toy import WORDS, WRITERS, corpus
 
 CONTROL = ["<pad>", "<user>", "<answer>", "<end>"]

@@ -1,11 +1,10 @@
-"""Callbacks of a training run: one progress line, a warning, and a marker in every checkpoint written completely."""
+"""Callbacks of a training run: one progress line, a warning, and functions of the user's."""
 
 from __future__ import annotations
 
 import statistics
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
@@ -14,14 +13,6 @@ from padlab.progress import progress
 
 FALL = 0.5  # nats/token by which both likelihoods must have fallen before `WarnFalling` speaks
 RISE = 0.05  # ... and tau must have risen
-MARKER = "complete"  # written into a checkpoint when everything in it is on disk
-
-
-def last_complete(folder: str | Path | None) -> str | None:
-    """The newest checkpoint in a folder whose writing was finished, or None."""
-    checkpoints = Path(folder).glob("checkpoint-*") if folder else []
-    complete = [path for path in checkpoints if (path / MARKER).exists()]
-    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
 
 
 class Progress(TrainerCallback):
@@ -108,11 +99,3 @@ class CallOnStep(TrainerCallback):
         training = model.training
         self.function(state.global_step, model.eval())
         model.train(training)
-
-
-class MarkComplete(TrainerCallback):
-    """Mark a checkpoint when the Trainer has written all of it."""
-
-    def on_save(self, args, state, control, **others):
-        """Called by the Trainer after the last file."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARKER).touch()

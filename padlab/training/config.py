@@ -71,6 +71,11 @@ class PADConfig(TrainingArguments):
             raise ValueError(f"beta must be a positive number, got {self.beta}")
         if not 0 <= self.token_kd < float("inf"):
             raise ValueError(f"token_kd must be 0 or a positive number, got {self.token_kd}")
+        for name in ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate must be 0 or a positive number, got {self.learning_rate}")
         self.use_cpu = self.use_cpu or not torch.cuda.is_available()
         super().__post_init__()
 

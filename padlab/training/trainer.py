@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer
 
 from padlab.lm.adapter_base import ADAPTER
 from padlab.lm.adapters import trainable_copy, without_dropout
+from padlab.lm.fast.memory import attempt
 from padlab.lm.fast.scoring import can_pack, response_logprobs
 from padlab.lm.fast.token_kl import token_kl
 from padlab.lm.loading import load_model
@@ -26,14 +26,13 @@ from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
 from padlab.rankings.diagnostics import loss_diagnostics
 from padlab.training.callbacks import WarnFalling
+from padlab.training.checkpoints import CleanTrainer, StopAtInfiniteGradient, not_finite
 from padlab.training.collator import NEEDS_REFERENCE, collate, to_grid, training_examples
 from padlab.training.config import PADConfig
 from padlab.training.per_prompt_losses import Scored, chosen_and_rejected, prompt_losses, student_scores
 
-OUT_OF_MEMORY = "The batch does not fit: use gradient_checkpointing=True, fewer or shorter responses, or LoRA"
 
-
-class PADTrainer(Trainer):
+class PADTrainer(CleanTrainer):
     """A `transformers.Trainer` over a candidates table.
 
     Args:
@@ -77,14 +76,18 @@ class PADTrainer(Trainer):
             **others,
         )
         self.add_callback(WarnFalling())
+        self.add_callback(StopAtInfiniteGradient())
         self.model_accepts_loss_kwargs = True  # we divide by the prompts of the whole optimizer batch ourselves
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Sum of the prompts' losses over the number of prompts in the optimizer batch."""
         training = model.training
         without_dropout(model)
-        with self.accelerator.autocast():
-            scored = self._score(self.accelerator.unwrap_model(model), inputs)
+        try:
+            with self.accelerator.autocast():
+                scored = self._score(self.accelerator.unwrap_model(model), inputs)
+        except FloatingPointError as error:
+            raise FloatingPointError(self._not_finite("the logits")) from error
         losses = prompt_losses(scored, self.args)
         self._record_metrics(losses, scored, training)
         total = losses.sum() / (num_items_in_batch or len(losses))
@@ -106,25 +109,22 @@ class PADTrainer(Trainer):
 
         (Not for "released", whose mixture is over the batch.)
         """
+        step, whole = super().training_step, (model, inputs, num_items_in_batch)
         if len(inputs["examples"]) == 1 or self.args.divergence == "released":
-            try:
-                return super().training_step(model, inputs, num_items_in_batch)
-            except torch.OutOfMemoryError as error:
-                raise torch.OutOfMemoryError(f"{OUT_OF_MEMORY}. {error}") from error
+            loss, refusal = attempt(step, *whole)
+            if refusal:
+                raise torch.OutOfMemoryError(f"{_does_not_fit(inputs)} ({refusal})")
+            return loss
         weights = [p for p in model.parameters() if p.requires_grad]
         gradients, recorded = [p.grad for p in weights], {k: len(v) for k, v in self._metrics[True].items()}
         for p in weights:  # a backward pass that runs out of memory leaves part of a gradient behind
             p.grad = None
-        try:
-            loss = super().training_step(model, inputs, num_items_in_batch)
-        except torch.OutOfMemoryError:
-            loss = None  # handled below: here the traceback would keep the tensors alive
-        if loss is None:
+        loss, refusal = attempt(step, *whole)
+        if refusal:
             for p in weights:
                 p.grad = None
             for name, values in self._metrics[True].items():
                 del values[recorded.get(name, 0) :]
-            torch.cuda.empty_cache()
             loss = self._step_in_halves(model, inputs["examples"], num_items_in_batch)
         for p, before in zip(weights, gradients, strict=True):
             if before is not None:
@@ -154,10 +154,6 @@ class PADTrainer(Trainer):
             logs.update({prefix + k: statistics.fmean(v) for k, v in defined.items() if v})
             self._metrics[not prefix] = {}
         super().log(logs, start_time)
-
-    def floating_point_ops(self, inputs):
-        """Not counted: our batches are not the model's keyword arguments."""
-        return 0
 
     def _examples(self, table):
         """A candidates table (or several by name) as the trainer's examples; None and examples stay as they are."""
@@ -201,12 +197,12 @@ class PADTrainer(Trainer):
             kl=kl,
         )
 
+    def _not_finite(self, what: str) -> str:
+        return not_finite(what, self.args, self.state.global_step + 1, self.model)
+
     def _record_metrics(self, losses: Tensor, scored: Scored, training: bool) -> None:
         if not bool(torch.isfinite(losses).all()):
-            raise FloatingPointError(
-                f"the loss is not finite at step {self.state.global_step}. Lower "
-                "learning_rate or beta, or train in float32"
-            )
+            raise FloatingPointError(self._not_finite("the loss"))
         rewards = scored.rewards.detach()
         scores = student_scores(scored, self.args).detach()
         chosen, rejected = chosen_and_rejected(scored, rewards)
@@ -219,6 +215,15 @@ class PADTrainer(Trainer):
         }
         for name, values in metrics.items():
             self._metrics[training].setdefault(name, []).extend(values.tolist())
+
+
+def _does_not_fit(inputs: dict[str, Any]) -> str:
+    prompts, responses, tokens = len(inputs["exists"]), int(inputs["exists"].sum()), inputs["tokens"].input_ids.numel()
+    return (
+        f"a training step on {prompts} prompt(s) with {responses} responses, {tokens} tokens with padding, does not fit "
+        "into memory. Use gradient_checkpointing=True, fewer or shorter responses (n, max_new_tokens), LoRA, or with "
+        "divergence='released' a lower per_device_train_batch_size"
+    )
 
 
 def _as_language_model(model: Any, tokenizer: Any) -> LanguageModel:

@@ -73,7 +73,7 @@ def test_killed_rounds_end_in_the_same_table(tiny, tmp_path, monkeypatch, stage,
 
 ROUNDS = """
 from pathlib import Path
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 
 def weights(model):
     event()

@@ -5,8 +5,6 @@ import itertools
 import math
 import os
 import random
-import subprocess
-import sys
 from unittest import mock
 
 import numpy as np
@@ -461,17 +459,6 @@ def test_other_settings_are_refused_with_the_difference(tiny, folder):
     with pytest.raises(ValueError, match=r"student: .*'weights'"):
         sample_responses(tiny.teacher, PROMPTS[:3], **call)
     assert list(sample_responses(tiny.student, PROMPTS[:3], **call)) == list(first)
-
-
-def test_a_second_process_is_refused(tiny, folder):
-    hold = "with lock(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", f"import sys, pathlib; from padlab.runs import lock\n{hold}", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "in\n"
-        with pytest.raises(RuntimeError, match="another process is working in"):
-            sample_responses(tiny.student, PROMPTS[:2], n=2, max_new_tokens=2, folder=folder)
-        other.stdin.close()
-    assert len(sample_responses(tiny.student, PROMPTS[:2], n=2, max_new_tokens=2, folder=folder)) == 2
 
 
 def test_a_damaged_shard_and_a_full_disk(tiny, folder, monkeypatch):

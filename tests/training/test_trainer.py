@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import json
 import math
 import random
 
@@ -19,12 +20,14 @@ from padlab.lm.encoding import candidate_ids
 from padlab.lm.models import LanguageModel
 from padlab.phases.distillation import distill
 from padlab.phases.rewards import add_rewards
-from padlab.runs import lock, save_table
+from padlab.runs import save_table
+from padlab.safe_files import SEAL, seal
 from padlab.training import per_prompt_losses as module
-from padlab.training.callbacks import MARKER, last_complete
+from padlab.training.checkpoints import newest_whole
 from padlab.training.collator import training_examples
 from padlab.training.config import PADConfig
 from padlab.training.trainer import PADTrainer
+from tests.other_process import held_by_another
 
 PROMPTS = [f"{'Please. ' * (k % 3)}Name {k} things." for k in range(8)]
 FAST = {"learning_rate": 5e-3, "gradient_accumulation_steps": 8, "seed": 1}
@@ -357,7 +360,7 @@ def test_bad_rows_are_named_before_training(tiny, table, cells, message):
 def test_weights_that_break_stop_the_training(tiny, table):
     network = copy.deepcopy(tiny.student.model)
     network.get_decoder().norm.weight.data[3] = float("inf")
-    with pytest.raises(FloatingPointError, match="not finite"):
+    with pytest.raises(FloatingPointError, match="NaN or infinite at step 1"):
         distill(LanguageModel(network, tiny.student.tokenizer, "broken"), table, max_steps=1)
 
 
@@ -492,9 +495,31 @@ def test_interrupted_without_a_folder_what_was_learnt_is_kept(tiny, table, monke
     assert not trained.model.training
 
 
+def flip(path, byte):
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 4
+    path.write_bytes(data)
+
+
+def weights_file(checkpoint):
+    (file,) = checkpoint.glob("*model.safetensors")
+    return file
+
+
+DAMAGE = {
+    "killed before the seal": lambda c: (c / SEAL).unlink(),
+    "weights cut": lambda c: weights_file(c).write_bytes(weights_file(c).read_bytes()[:100]),
+    "weights missing": lambda c: weights_file(c).unlink(),
+    "a bit of the optimizer": lambda c: flip(c / "optimizer.pt", 4000),
+    "state of nothing": lambda c: (c / "trainer_state.json").write_text("{}"),
+    "seal of nothing": lambda c: (c / SEAL).write_text("[]"),
+    "settings of another": lambda c: seal(c, "0123"),
+}
+
+
 @pytest.mark.parametrize("peft_config", ["auto", None])
-@pytest.mark.parametrize("damage", ["none", "no marker, cut file", "no marker, no file"])
-def test_training_resumes_from_the_last_complete_checkpoint(tiny, table, tmp_path, monkeypatch, damage, peft_config):
+@pytest.mark.parametrize("damage", ["none", *DAMAGE])
+def test_training_resumes_from_the_newest_whole_checkpoint(tiny, table, tmp_path, monkeypatch, damage, peft_config):
     whole = distill(tiny.student, table, **STEPS, peft_config=peft_config)
     folder = tmp_path / "ein Lauf ü"
     call = {**STEPS, "peft_config": peft_config, "folder": folder, "save_steps": 1}
@@ -503,12 +528,9 @@ def test_training_resumes_from_the_last_complete_checkpoint(tiny, table, tmp_pat
         with pytest.raises(KeyboardInterrupt):
             distill(tiny.student, table, **call)
     newest = folder / "checkpoints" / "checkpoint-4"
-    assert last_complete(folder / "checkpoints") == str(newest)
+    assert newest_whole(folder / "checkpoints", json.loads((newest / SEAL).read_text())["settings"]) == str(newest)
     if damage != "none":
-        (newest / MARKER).unlink()
-        (file,) = newest.glob("*model.safetensors")
-        file.write_bytes(file.read_bytes()[:100]) if "cut" in damage else file.unlink()
-        assert last_complete(folder / "checkpoints") == str(newest.with_name("checkpoint-3"))
+        DAMAGE[damage](newest)
     seen = interrupt(monkeypatch, at=99)
     resumed = distill(tiny.student, table, **call)
     assert len(seen) == (2 if damage == "none" else 3)
@@ -544,7 +566,10 @@ def test_other_settings_or_data_are_refused_with_the_difference(tiny, table, tmp
 
 
 def test_a_folder_in_use_is_refused(tiny, table, tmp_path):
-    with lock(tmp_path / "run"), pytest.raises(RuntimeError, match="another process is working in"):
+    with (
+        held_by_another(tmp_path / "run" / "checkpoints"),
+        pytest.raises(RuntimeError, match="another process is working in"),
+    ):
         distill(tiny.student, table, **STEPS, folder=tmp_path / "run")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from padlab.rankings.intervals import Interval, mean_interval
-from padlab.runs import write_json
+from padlab.safe_files import write_json
 from padlab.study.benchmarks.answers import Answer
 from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts
 from padlab.study.benchmarks.results import Result, Results, judged_rows

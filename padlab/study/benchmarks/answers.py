@@ -13,7 +13,7 @@ from padlab.lm.fast.scoring import check_known_ids
 from padlab.lm.models import LanguageModel
 from padlab.phases.sampling import draw_responses
 from padlab.progress import progress
-from padlab.runs import cached_rows
+from padlab.shards import cached_rows
 from padlab.study.benchmarks.questions import Question
 
 GREEDY = {"temperature": 1.0, "top_p": 1e-9}  # a nucleus of one token, the likeliest

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from padlab.rankings.intervals import Interval
-from padlab.runs import fingerprint, write_jsonl
+from padlab.safe_files import fingerprint, write_jsonl
 from padlab.study.benchmarks.answers import Answer
 from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts
 from padlab.study.benchmarks.results import Result, Results, judged_rows, ratio_interval

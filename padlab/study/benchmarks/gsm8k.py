@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from padlab.runs import write_jsonl
+from padlab.safe_files import write_jsonl
 from padlab.study.benchmarks.answers import Answer
 from padlab.study.benchmarks.gsm8k_examples import EXAMPLES
 from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts

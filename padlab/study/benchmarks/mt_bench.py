@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from padlab.runs import fingerprint, write_jsonl
+from padlab.safe_files import fingerprint, write_jsonl
 from padlab.study.benchmarks.answers import Answer
 from padlab.study.benchmarks.questions import Hub, Question, Row, make_questions, question_rows, texts
 from padlab.study.benchmarks.results import Result, Results, judged_rows, ratio_interval

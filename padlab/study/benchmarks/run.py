@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from padlab.lm.models import LanguageModel
-from padlab.runs import as_folder, write_json
+from padlab.runs import WAIT
+from padlab.safe_files import as_folder, lock, write_json
 from padlab.study.benchmarks import alpaca_eval, arena_hard, gsm8k, mt_bench
 from padlab.study.benchmarks.answers import generate_answers
 from padlab.study.benchmarks.results import Results
@@ -81,13 +82,24 @@ def get_benchmark(name: str) -> ModuleType:
 def _record_answers(folder: Path, name: str, now: dict[str, Any]) -> None:
     """Record what an answer file is made of, so that nothing else is written over it; more questions may be."""
     record = folder / "answer_files.json"
-    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-    before = known.get(name, now)
-    differ = [key for key in now if key != "questions" and before.get(key) != now[key]]
-    if differ or before["questions"] > now["questions"]:
-        what = f"other {', '.join(differ)}" if differ else f"{before['questions']} questions"
-        raise ValueError(f"{folder} holds answers as {name} with {what}; give another name or folder")
-    write_json(record, {**known, name: now})
+    with lock(folder, wait=WAIT):
+        known = _read_record(record)
+        before = known.get(name, now)
+        differ = [key for key in now if key != "questions" and before.get(key) != now[key]]
+        if differ or before["questions"] > now["questions"]:
+            what = f"other {', '.join(differ)}" if differ else f"{before['questions']} questions"
+            raise ValueError(f"{folder} holds answers as {name} with {what}; give another name or folder")
+        write_json(record, {**known, name: now}, locked=True)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if all("questions" in entry for entry in known.values()):
+            return known
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError(f"{path} is damaged; delete that file: the answers beside it are kept, and not computed again")
 
 
 def _file_name(name: str) -> str:
