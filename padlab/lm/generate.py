@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from padlab.lm.chat import stop_ids
+from padlab.lm.fast.memory import in_halves
 from padlab.lm.fast.prefill import Recompute, cache_is_exact, next_logits, prefill
 from padlab.lm.fast.scoring import NOT_FINITE, evaluation_mode
 from padlab.lm.plain_text import control_tokens
@@ -57,8 +60,9 @@ def generate_rows(
     temperature: float,
     top_p: float,
     max_new_tokens: int,
+    names: Sequence[str] | None = None,
 ) -> list[list[list[int]]]:
-    """Sample responses.
+    """Sample responses; where memory runs out, half of the rows at a time, or a quarter, ... and the same responses.
 
     Args:
         model: a causal LM.
@@ -67,29 +71,41 @@ def generate_rows(
         prompt_ids: one list per prompt.
         uniforms: per prompt, responses x steps in [0, 1).
         temperature, top_p, max_new_tokens: as in `sample_responses`.
+        names: what errors call the prompts; None: by their number.
 
     Returns:
         per prompt, per response: sampled ids, the stop id included when it was drawn.
 
     Raises:
         FloatingPointError: the model gave NaN or infinite logits.
+        torch.OutOfMemoryError: one response alone does not fit; names the prompt.
     """
-    by_length = sorted(range(len(prompt_ids)), key=lambda k: len(prompt_ids[k]))
     check_language_model(model)
+    by_length = sorted(range(len(prompt_ids)), key=lambda k: len(prompt_ids[k]))
+    rows = [(k, number) for k in by_length for number in range(len(uniforms[k]))]
+
+    def draw(piece: Sequence[tuple[int, int]]) -> list[list[int]]:
+        prompts = list(dict.fromkeys(k for k, _ in piece))
+        cache, mask, logits = start(model, [prompt_ids[k] for k in prompts], max_new_tokens)
+        prompt_of_row = torch.tensor([prompts.index(k) for k, _ in piece], device=logits.device)
+        cache.reorder_cache(prompt_of_row)
+        draws = torch.from_numpy(np.stack([uniforms[k][number] for k, number in piece])).to(logits.device)
+        mask, logits = mask[prompt_of_row], logits[prompt_of_row]
+        return _decode(model, tokenizer, cache, mask, logits, draws, temperature=temperature, top_p=top_p)
+
+    def too_large(row: tuple[int, int]) -> str:
+        return (
+            f"{names[row[0]] if names else f'prompt {row[0]}'}: sampling one response of up to {max_new_tokens} tokens "
+            f"to a prompt of {len(prompt_ids[row[0]])} does not fit into memory. Lower max_new_tokens, use shorter "
+            "prompts, or load with dtype='bfloat16'"
+        )
+
     with evaluation_mode(model):
         cached = cache_is_exact(model)
-        groups = [by_length] if cached else [[k] for k in by_length]  # without a cache prompts are not padded
-        start, settings = prefill if cached else Recompute.prefill, {"temperature": temperature, "top_p": top_p}
-        drawn: list[list[int]] = []
-        for group in groups:
-            cache, mask, logits = start(model, [prompt_ids[k] for k in group], max_new_tokens)
-            prompt_of_row = torch.repeat_interleave(torch.tensor([len(uniforms[k]) for k in group])).to(logits.device)
-            cache.reorder_cache(prompt_of_row)
-            draws = torch.from_numpy(np.concatenate([uniforms[k] for k in group])).to(logits.device)
-            drawn += _decode(model, tokenizer, cache, mask[prompt_of_row], logits[prompt_of_row], draws, **settings)
-    rows = iter(drawn)
-    responses = {k: [next(rows) for _ in uniforms[k]] for k in by_length}
-    return [responses[k] for k in range(len(prompt_ids))]
+        start = prefill if cached else Recompute.prefill
+        pieces = [rows] if cached else [list(group) for _, group in groupby(rows, itemgetter(0))]  # no padding then
+        drawn = dict(zip(rows, chain(*(in_halves(draw, piece, too_large) for piece in pieces)), strict=True))
+    return [[drawn[k, number] for number in range(len(group))] for k, group in enumerate(uniforms)]
 
 
 def _decode(

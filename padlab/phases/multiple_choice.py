@@ -19,6 +19,7 @@ from torch import Tensor
 
 from padlab.lm.chat import encode_answers, encode_chat, encode_text, end_of_turn_id, merges_with_prompt
 from padlab.lm.fast.common_beginning import common_prefix_length
+from padlab.lm.fast.memory import in_halves
 from padlab.lm.fast.scoring import check_known_ids, next_token_logprobs, score_ids
 from padlab.lm.models import LanguageModel, Question
 from padlab.lm.plain_text import plain_text
@@ -107,12 +108,14 @@ def ask_for_letters(model: LanguageModel, prompt: str, orders: Sequence[Sequence
     Raises:
         ValueError: a letter that is not one token after this question, or a question longer than the context.
         FloatingPointError: the model's logits are not finite.
+        torch.OutOfMemoryError: one question alone does not fit.
     """
     texts, ids = _encoded_questions(model, prompt, orders, question, 1)
     tokens = [letter_tokens(model, letter, texts[0]) for letter in LETTERS[: len(orders[0])]]
     none = sorted({ids[0] for ids in _spellings(model.tokenizer, texts[0], "None")} - {model.tokenizer.unk_token_id})
+    ask = lambda row: list(next_token_logprobs(_judge_of(model), row).cpu())  # noqa: E731
     with torch.no_grad():
-        logps = torch.cat([next_token_logprobs(_judge_of(model), row).cpu() for row in group_into_rows(ids)])
+        logps = torch.stack([answer for row in group_into_rows(ids) for answer in in_halves(ask, row, _does_not_fit)])
     letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
     mass = letters.logsumexp(-1)
     return Answers(letters - mass[:, None], mass.exp(), logps[:, none].double().logsumexp(-1).exp())
@@ -130,18 +133,27 @@ def ask_for_texts(model: LanguageModel, prompt: str, orders: Sequence[Sequence[s
     Raises:
         ValueError: question and reply longer than the context.
         FloatingPointError: the model's logits are not finite.
+        torch.OutOfMemoryError: one question with one reply does not fit.
     """
     end = end_of_turn_id(model.tokenizer)
     options = list(dict.fromkeys([*(text for order in orders for text in order), "None"]))
     _, answers = encode_answers(model.tokenizer, question(prompt, orders[0]), options)
     replies = {text: [*ids, end] for text, ids in zip(options, answers, strict=True)}
     _, ids = _encoded_questions(model, prompt, orders, question, max(map(len, replies.values())))
-    scored = score_ids(_judge_of(model), ids, [[replies[text] for text in (*order, "None")] for order in orders])
+    asked = [[replies[text] for text in (*order, "None")] for order in orders]
+    scored = score_ids(_judge_of(model), ids, asked, name="selection question")
     logps = torch.tensor([[sum(reply) for reply in row] for row in scored], dtype=torch.float64)
     of_options, none = logps[:, :-1], logps[:, -1]
     again = torch.tensor([[text in order[:k] for k, text in enumerate(order)] for order in orders])
     mass = of_options.masked_fill(again, -torch.inf).logsumexp(-1)  # equal options are one reply
     return Answers(torch.log_softmax(of_options, -1), mass.exp(), none.exp())
+
+
+def _does_not_fit(question: Sequence[int]) -> str:
+    return (
+        f"a selection question of {len(question)} tokens does not fit into memory. Lower max_response_tokens, use "
+        "method='pairwise' or load with dtype='bfloat16'"
+    )
 
 
 def _judge_of(model: LanguageModel) -> Any:

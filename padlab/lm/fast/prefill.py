@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 
 from padlab.lm.fast.common_beginning import shared_beginning
 from padlab.lm.fast.kv_cache import PreallocatedLayer, preallocated_cache
+from padlab.lm.fast.memory import ran_out_of_memory
 from padlab.lm.probe import ordinary_ids
 
 MAX_PADDING = 0.1  # prompts are prefilled in groups of similar length, with so much padding per token at most ...
@@ -138,7 +139,7 @@ def cache_is_exact(model: Any) -> bool:
             cache.reorder_cache(order)
             stepwise = next_logits(model, tokens[order], pad(mask[order], (0, 1), value=1), cache)[order]
         except (AttributeError, TypeError, ValueError, RuntimeError, IndexError, KeyError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            if ran_out_of_memory(error):
                 raise
             stepwise = None
         _exact_caches[model] = stepwise is not None and _agree(stepwise, torch.cat(whole), model.dtype)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from padlab.lm.fast.common_beginning import can_share, only_attention, run_behind, shared_beginning
 from padlab.lm.fast.lm_head import compute_logits, decoder, head_is_separable, selective_log_softmax, target_logprobs
+from padlab.lm.fast.memory import attempt, in_halves, ran_out_of_memory
 from padlab.lm.fast.packing import ResponseBatch, TokenIds, check_token_ids, make_response_batch
 from padlab.lm.fast.prefix_tree import PrefixTreeBatch, make_prefix_tree_batch
 from padlab.lm.logprobs import token_logprobs
@@ -91,6 +92,7 @@ def score_ids(
     tokens_per_batch: int = TOKENS_PER_BATCH,
     pack: bool | None = None,
     row_numbers: Sequence[int] | None = None,
+    name: str = "row",
 ) -> list[list[list[float]]]:
     """Token log-probabilities of many responses, in length-sorted batches, returned in the order of the input.
 
@@ -100,9 +102,10 @@ def score_ids(
         model: a causal LM.
         prompts, responses: as in `make_response_batch`.
         exact: use the reference, `padlab.lm.logprobs`, one prompt at a time; slower, and it holds all logits.
-        tokens_per_batch: padded tokens per forward pass; halved when memory runs out.
+        tokens_per_batch: padded tokens per forward pass; halved when memory runs out, and then a prompt's responses.
         pack: a prompt and its responses in one row; None asks `can_pack`.
         row_numbers: the prompts' rows in the user's table, for errors; None counts from 0.
+        name: what errors call a prompt, before its number.
 
     Returns:
         per prompt, per response: nats per token.
@@ -110,10 +113,11 @@ def score_ids(
     Raises:
         ValueError: a prompt or response without tokens, or with ids that the model does not have; names it.
         FloatingPointError: the model gave NaN or infinite logits; names the row.
+        torch.OutOfMemoryError: one response alone does not fit; names the row.
     """
     check_language_model(model)
     check_token_ids(prompts, responses)
-    names = [f"row {number}" for number in row_numbers or range(len(prompts))]
+    names = [f"{name} {number}" for number in row_numbers or range(len(prompts))]
     check_known_ids(model, [[*prompt, *chain(*group)] for prompt, group in zip(prompts, responses, strict=True)], names)
     unique = [list(dict.fromkeys(map(tuple, group))) for group in responses]
     with evaluation_mode(model):
@@ -190,10 +194,16 @@ def _score_one_by_one(
 ) -> list[Scores]:
     scored = []
     for prompt, group, name in zip(prompts, responses, names, strict=True):
-        logps = token_logprobs(model, prompt, group)
-        _check_finite(model, logps, [name] * len(group))
-        scored.append({ids: row[: len(ids)] for ids, row in zip(group, logps.tolist(), strict=True)})
+        score, too_large = partial(_plain_logprobs, model, name, prompt), partial(_does_not_fit, name, prompt)
+        rows = in_halves(score, group, too_large)
+        scored.append({ids: row[: len(ids)] for ids, row in zip(group, rows, strict=True)})
     return scored
+
+
+def _plain_logprobs(model: Any, name: str, prompt: TokenIds, group: Sequence[TokenIds]) -> list[list[float]]:
+    logps = token_logprobs(model, prompt, group)
+    _check_finite(model, logps, [name] * len(group))
+    return logps.tolist()
 
 
 def _score_in_batches(
@@ -210,23 +220,34 @@ def _score_in_batches(
     ]
     longest_first = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     scored: list[Scores] = [{} for _ in lengths]
+
+    def score(groups: Sequence[tuple[int, Any]]) -> list[list[float]]:
+        batch = make_response_batch([prompts[k] for k, _ in groups], [group for _, group in groups], pack)
+        return response_logprobs(model, batch, [names[k] for k, group in groups for _ in group]).tolist()
+
     while longest_first:
-        longest = lengths[longest_first[0]]
-        count = max(1, tokens_per_batch // longest)
-        chosen = longest_first[:count]
-        batch = make_response_batch([prompts[k] for k in chosen], [responses[k] for k in chosen], pack)
-        try:
-            called = [names[k] for k in chosen for _ in responses[k]]
-            rows = iter(response_logprobs(model, batch, called).tolist())
-        except torch.OutOfMemoryError:
-            if count == 1:
-                raise
-            tokens_per_batch = count * longest // 2
-            continue
+        longest, first = lengths[longest_first[0]], longest_first[0]
+        chosen = longest_first[: max(1, tokens_per_batch // longest)]
+        if len(chosen) > 1:
+            rows, refusal = attempt(score, [(k, responses[k]) for k in chosen])
+            if refusal:
+                tokens_per_batch = len(chosen) * longest // 2
+                continue
+        else:
+            too_large = partial(_does_not_fit, names[first], prompts[first])
+            rows = in_halves(lambda piece, k=first: score([(k, piece)]), responses[first], too_large)
+        rows = iter(rows)
         for k in chosen:
             scored[k] = {ids: next(rows)[: len(ids)] for ids in responses[k]}
-        longest_first = longest_first[count:]
+        longest_first = longest_first[len(chosen) :]
     return scored
+
+
+def _does_not_fit(name: str, prompt: TokenIds, response: TokenIds) -> str:
+    return (
+        f"{name}: scoring one response of {len(response)} tokens behind a prompt of {len(prompt)} does not fit into "
+        "memory. Use shorter responses (max_new_tokens, max_response_tokens) or prompts, or load with dtype='bfloat16'"
+    )
 
 
 def check_known_ids(model: Any, ids: Sequence[TokenIds], names: Sequence[str]) -> None:
@@ -260,11 +281,11 @@ def _reason_against_packing(model: Any) -> str:
             response_logprobs(model, make_response_batch([prompt], [responses], pack)) for pack in (False, True)
         )
         beside_others = response_logprobs(model, make_response_batch([prompt], [other_responses], True))
-    except torch.OutOfMemoryError:  # tells nothing about the attention mask
-        raise
     except FloatingPointError:
         return "its logits are not finite"
     except (TypeError, ValueError, RuntimeError) as error:
+        if ran_out_of_memory(error):  # tells nothing about the attention mask
+            raise
         return f"it does not accept a four-dimensional attention mask: {str(error)[:80]}"
     if not torch.allclose(packed[-1], beside_others[-1], rtol=1e-4, atol=1e-6):
         return "in one row, responses would attend to one another"
