@@ -220,9 +220,9 @@ class PADTrainer(CleanTrainer):
 def _does_not_fit(inputs: dict[str, Any]) -> str:
     prompts, responses, tokens = len(inputs["exists"]), int(inputs["exists"].sum()), inputs["tokens"].input_ids.numel()
     return (
-        f"a training step on {prompts} prompt(s) with {responses} responses, {tokens} tokens with padding, does not fit "
-        "into memory. Use gradient_checkpointing=True, fewer or shorter responses (n, max_new_tokens), LoRA, or with "
-        "divergence='released' a lower per_device_train_batch_size"
+        f"a training step on {prompts} prompt(s) with {responses} responses, {tokens} tokens with padding, does not "
+        "fit into memory. Use gradient_checkpointing=True, fewer or shorter responses (n, max_new_tokens), LoRA, or "
+        "with divergence='released' a lower per_device_train_batch_size"
     )
 
 
