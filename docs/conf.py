@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import os
 import re
 import shutil
 import textwrap
@@ -12,7 +13,9 @@ from docutils import nodes
 from latex2mathml.converter import convert
 
 import padlab
+from padlab.cli import parser
 
+os.environ["COLUMNS"] = "100"  # of the commands' help
 HERE = Path(__file__).parent
 COURSE = HERE / "course"  # copies, ignored by git: Sphinx reads only what lies below this folder
 COURSE.mkdir(exist_ok=True)
@@ -93,6 +96,14 @@ def as_text(app, what, name, obj, options, lines):
     lines[:] = "\n".join(lines).split("\n")
 
 
+def with_commands(app, page, source):
+    """`padlab COMMAND --help`, of all commands, on their page."""
+    if page == "reference/commands":
+        commands = next(action.choices for action in parser()._actions if action.dest == "command")
+        helps = [f"## padlab {name}\n\n```text\n{command.format_help()}```\n" for name, command in commands.items()]
+        source[0] += "\n" + "\n".join(helps)
+
+
 def setup(app):
     """Formulas as MathML, which browsers show without a script."""
 
@@ -105,5 +116,6 @@ def setup(app):
         raise nodes.SkipNode
 
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.connect("source-read", with_commands)
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-process-docstring", as_text, priority=400)
