@@ -9,7 +9,7 @@ from pathlib import Path
 import padlab
 from padlab.lm.presets import get_preset
 from padlab.run_models import add_model_options
-from padlab.runs import WAIT, load_candidates, record_stage, save_candidates
+from padlab.runs import WAIT, has_candidates, load_candidates, record_stage, save_candidates
 from padlab.safe_files import lock
 
 
@@ -46,7 +46,7 @@ def import_ranked(options: argparse.Namespace) -> None:
     get_preset(options.preset)
     path = options.run / "candidates.jsonl"
     with lock(options.run, wait=WAIT):
-        if path.exists() and load_candidates(options.run)[:] != table[:]:
+        if has_candidates(options.run) and load_candidates(options.run)[:] != table[:]:
             raise ValueError(f"{path} holds other responses already; use another folder, or delete that file first")
         record_stage(options.run, "models", choice)
         record_stage(options.run, "import", {"file": options.file.name, **columns, "scale": options.scale, **spread})

@@ -118,7 +118,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             raise ValueError("it is no manifest")
         if manifest["format"] == FORMAT and manifest.pop("checksum", None) != fingerprint(manifest):
             raise ValueError("it has changed since it was written")
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete that file {AGAIN}") from None
     if manifest["format"] != FORMAT:
         raise ValueError(
@@ -149,7 +149,7 @@ def save_candidates(run: str | Path, table: Dataset) -> Path:
     """
     path = as_folder(run) / TABLE
     with lock(path.parent, wait=WAIT):
-        text = as_jsonl(_merged(load_candidates(run), table) if path.exists() else table)
+        text = as_jsonl(_merged(load_candidates(run), table) if has_candidates(run) else table)
         manifest = read_manifest(run)
         there = [known for known in manifest["tables"].get(TABLE, []) if known == _checksum(path)]
         manifest["tables"][TABLE] = [*there, hashlib.sha256(text.encode()).hexdigest()]
@@ -165,6 +165,11 @@ def _merged(saved: Dataset, table: Dataset) -> Dataset:
         return table
     columns = {c: table[c][:] for c in table.column_names if c not in saved.column_names or saved[c][:] != table[c][:]}
     return add_columns(saved, columns)
+
+
+def has_candidates(run: str | Path) -> bool:
+    """Whether a run folder has a table that its manifest knows of."""
+    return (as_folder(run) / TABLE).exists() and TABLE in read_manifest(run)["tables"]
 
 
 def load_candidates(run: str | Path) -> Dataset:

@@ -70,10 +70,12 @@ def _finished_shard(path: Path, piece: Sequence[Any], work: Callable, made_under
     """A shard's rows: computed and written while holding its lock, unless another process has done so."""
     own_lock = f".{path.stem}.lock"
     with lock(path.parent, own_lock, wait):
-        if not path.exists():
-            write_text(path, as_shard(work(piece), made_under), locked=True)
-        with suppress(OSError):
-            (path.parent / own_lock).unlink()
+        try:
+            if not path.exists():
+                write_text(path, as_shard(work(piece), made_under), locked=True)
+        finally:
+            with suppress(OSError):
+                (path.parent / own_lock).unlink()
     return read_shard(path, len(piece), made_under)
 
 
@@ -95,7 +97,7 @@ def read_shard(path: Path, count: int, made_under: str) -> Rows:
         if not isinstance(end, dict) or end.get("crc32") != zlib.crc32(body) or end.get("rows") != count:
             raise ValueError(f"its last line does not fit to {count} rows")
         rows = [json.loads(line) for line in body.decode().split("\n") if line]
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete that file and run again: only it is redone") from None
     if end.get("settings") != made_under:
         raise ValueError(f"{path} was made under other settings; delete {path.parent} to start that stage again")

@@ -72,7 +72,7 @@ def test_the_loss_is_that_of_a_plain_forward(tiny):
 
 def _samples(folder):
     shards = sorted((folder / "sample").glob("*.jsonl"))
-    rows = [json.loads(line) for shard in shards for line in shard.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for shard in shards for line in shard.read_text(encoding="utf-8").splitlines()[:-1]]
     return [{"prompt": p, "responses": row["responses"]} for p, row in zip(PROMPTS, rows, strict=True)]
 
 
