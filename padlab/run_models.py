@@ -11,7 +11,7 @@ from pathlib import Path
 import padlab
 from padlab.lm.presets import get_preset
 from padlab.runs import WAIT, read_manifest
-from padlab.safe_files import fault_of, lock, remove_sealed, seal
+from padlab.safe_files import fault_of, lock, remove_sealed, seal, writing
 
 
 def positive(text: str) -> int:
@@ -76,8 +76,9 @@ def replace_student(run: Path, trained) -> None:
     scratch, place = run / ".student", run / "student"
     with lock(run, wait=WAIT):
         shutil.rmtree(scratch, ignore_errors=True)
-        trained.save(scratch)
-        seal(scratch)
+        with writing(place):
+            trained.save(scratch)
+            seal(scratch)
         if place.exists():
             remove_sealed(place)
         os.replace(scratch, place)

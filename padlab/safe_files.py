@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, SoftFileLock, Timeout
+from safetensors import SafetensorError
 
 SEAL = "checksums.json"  # in a folder that was written completely: size and SHA-256 of every file
 LOCK = ".lock"
 NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # the file system has no flock
+SMALL = 1 << 20  # bytes; with fewer left, a write that failed did so for want of room
 ABANDONED = 3600  # seconds after which a scratch file belongs to nobody: writing one takes a moment
 SECRET = re.compile(r"^token$|(hub|auth|access|api)_?(token|key)$|password$|secret$", re.IGNORECASE)
 SECRET_TEXT = re.compile(r"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
@@ -83,6 +85,24 @@ def write_text(path: Path, text: str, *, locked: bool = False) -> None:
     except OSError as error:
         scratch.unlink(missing_ok=True)
         raise OSError(f"cannot write {path}: {error.strerror}. What was finished before is still there.") from error
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Around libraries that write weights: what they raise on a full or read-only disk becomes an OSError with words.
+
+    Args:
+        place: the file or folder that is written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's way to say it
+            raise
+        folder = next(parent for parent in (place, *place.parents) if parent.exists())
+        full = shutil.disk_usage(folder).free < SMALL
+        reason = os.strerror(errno.ENOSPC) if full else getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise OSError(f"cannot write {place}: {reason}. What was finished before is still there.") from error
 
 
 def remove_scratch(folder: Path, pattern: str, age: float = ABANDONED) -> None:

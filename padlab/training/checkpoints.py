@@ -15,7 +15,7 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from padlab.lm.probe import ordinary_ids
-from padlab.safe_files import SECRET, fault_of, remove_sealed, seal
+from padlab.safe_files import SECRET, fault_of, remove_sealed, seal, writing
 
 KEPT = 2  # sealed checkpoints that stay
 
@@ -52,7 +52,8 @@ class SealCheckpoints(TrainerCallback):
         if not _gives_finite_logits(model):
             shutil.rmtree(checkpoint)
             raise FloatingPointError(not_finite("the weights or the logits", args, state.global_step, model))
-        seal(checkpoint, self.made_under)
+        with writing(checkpoint):
+            seal(checkpoint, self.made_under)
         older = sorted((c for c in _checkpoints(checkpoint.parent) if c != checkpoint), key=_step, reverse=True)
         for path in older[max(self.keep, 1) - 1 :]:
             if str(path) != state.best_model_checkpoint:
@@ -71,6 +72,10 @@ class StopAtInfiniteGradient(TrainerCallback):
 
 class CleanTrainer(Trainer):
     """A Trainer whose checkpoints hold no secrets: the arguments are stored without hub_token and the like."""
+
+    def _save_checkpoint(self, model, trial):
+        with writing(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"):
+            super()._save_checkpoint(model, trial)
 
     def _save(self, output_dir=None, state_dict=None):
         args, self.args = self.args, copy.copy(self.args)
