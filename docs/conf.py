@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import json
 import os
 import re
 import shutil
@@ -53,17 +54,18 @@ def as_written(app, what, name, obj, options, signature, returns):
     """The signature as it stands in the source: its shapes are read there; of a dataclass, its own fields."""
     if what == "class" and dataclasses.is_dataclass(obj):
         own = inspect.get_annotations(obj)
-        fields = [field for field in dataclasses.fields(obj) if field.name in own]
-        return f"({', '.join(_as_parameter(field, own[field.name]) for field in fields)})", None
-    if what not in ("function", "method"):
+        fields = {field.name: field for field in dataclasses.fields(obj)}
+        return f"({', '.join(_as_parameter(fields[name], own[name]) for name in own if name in fields)})", None
+    if what not in ("function", "method", "class"):
         return None
     try:
-        node = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(obj)))).body[0]
+        source = inspect.getsource(inspect.unwrap(obj.__init__ if what == "class" else obj))
+        node = ast.parse(textwrap.dedent(source)).body[0]
     except (OSError, TypeError, SyntaxError):
         return None
-    if what == "method" and node.args.args and node.args.args[0].arg in ("self", "cls"):
+    if node.args.args and node.args.args[0].arg in ("self", "cls"):
         node.args.args.pop(0)
-    return f"({ast.unparse(node.args)})", ast.unparse(node.returns) if node.returns else None
+    return f"({ast.unparse(node.args)})", ast.unparse(node.returns) if node.returns and what != "class" else None
 
 
 def _as_parameter(field, annotation):
@@ -96,12 +98,49 @@ def as_text(app, what, name, obj, options, lines):
     lines[:] = "\n".join(lines).split("\n")
 
 
-def with_commands(app, page, source):
-    """`padlab COMMAND --help`, of all commands, on their page."""
-    if page == "reference/commands":
-        commands = next(action.choices for action in parser()._actions if action.dest == "command")
-        helps = [f"## padlab {name}\n\n```text\n{command.format_help()}```\n" for name, command in commands.items()]
-        source[0] += "\n" + "\n".join(helps)
+def with_lists(app, page, source):
+    """Three lists that pages do not repeat: the notebooks' titles, what `help(padlab)` names, the commands' help."""
+    lists = {"course": ("(notebooks)", notebooks), "reference/index": ("(names)", public_names)}
+    lists["reference/commands"] = ("(commands)", commands)
+    if page in lists:
+        mark, listed = lists[page]
+        source[0] = source[0].replace(mark, listed())
+
+
+def notebooks():
+    """`00 title <course/00_name>` of each notebook."""
+    cells = {path: json.loads(path.read_bytes())["cells"] for path in sorted(COURSE.glob("*.ipynb"))}
+    titles = {path: "".join(found[0]["source"]).splitlines()[0].lstrip("# ") for path, found in cells.items()}
+    return "\n".join(f"{path.name[:2]} {title} <course/{path.stem}>" for path, title in titles.items())
+
+
+def public_names():
+    """The table in padlab's docstring, with links."""
+    rows = re.findall(r"^    (\S+(?:, \S+)*) {2,}(.*)$", padlab.__doc__, re.M)
+    return "\n".join(f"| {re.sub(NAME, LINK, names)} | {re.sub(NAME, LINK, what)} |" for names, what in rows)
+
+
+NAME = rf"\b({'|'.join(padlab.__all__)})\b"
+LINK = r"{py:obj}`\1 <padlab.\1>`"
+
+
+def commands():
+    """`padlab COMMAND --help` of each command."""
+    found = next(action.choices for action in parser()._actions if action.dest == "command")
+    return "\n".join(f"## padlab {name}\n\n```text\n{c.format_help()}```\n" for name, c in found.items())
+
+
+def with_links_back(app, page, template, context, doctree):
+    """`viewcode` links from a module's source to one name of that module; here each function has one of two."""
+    if page.startswith("_modules/"):
+        known = app.env.get_domain("py").objects
+        module = page.removeprefix("_modules/").replace("/", ".")
+
+        def mended(link):
+            tail = link[1].removeprefix(module + ".").removeprefix("padlab.")
+            return next(f'#{name}"' for name in (f"padlab.{tail}", f"{module}.{tail}", link[1]) if name in known)
+
+        context["body"] = re.sub(r'#(padlab\.[\w.]+)"', mended, context["body"])
 
 
 def setup(app):
@@ -116,6 +155,7 @@ def setup(app):
         raise nodes.SkipNode
 
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
-    app.connect("source-read", with_commands)
+    app.connect("html-page-context", with_links_back)
+    app.connect("source-read", with_lists)
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-process-docstring", as_text, priority=400)
