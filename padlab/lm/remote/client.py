@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
 from http.client import HTTPException
+from threading import Event
+from time import time
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -87,8 +88,13 @@ class Client:
         """The JSON object at a path behind the address."""
         return self.post(path, None)
 
-    def post(self, path: str, body: Any) -> dict[str, Any]:
+    def post(self, path: str, body: Any, stop: Event | None = None) -> dict[str, Any]:
         """The JSON object that the server replies to a JSON body.
+
+        Args:
+            path: behind the address.
+            body: JSON values; None asks with GET.
+            stop: once it is set, there are no further tries.
 
         Raises:
             RemoteError: after all tries, or at once where another try would not help.
@@ -100,10 +106,10 @@ class Client:
                 wait = max(FIRST_WAIT * 2 ** (number - 1), fault.wait)
                 if wait > LONGEST_WAIT:
                     raise RemoteError(f"{fault}; it asks to wait {wait:.0f} s. Run again then: {KEPT}") from None
-                if number == self.tries:
+                if number == self.tries or (stop and stop.is_set()):
                     tried = f" ({number} tries). Run again when it is mended: {KEPT}" if number > 1 else ""
                     raise RemoteError(f"{fault}{tried}") from None
-            time.sleep(wait)
+            pause(wait, stop)
         raise AssertionError("unreachable")
 
     def _ask(self, path: str, body: Any) -> dict[str, Any]:
@@ -139,6 +145,11 @@ class Client:
 KEPT = "what is finished is kept where folder= or cache= was given"
 
 
+def pause(seconds: float, stop: Event | None) -> None:
+    """Wait, or until `stop` is set."""
+    (stop or Event()).wait(seconds)
+
+
 @cache
 def _opener() -> OpenerDirector:
     return build_opener(_NoRedirect)
@@ -163,5 +174,5 @@ def _retry_after(headers: Any) -> float:
     with suppress(ValueError):
         return float(value)
     with suppress(ValueError, TypeError):
-        return parsedate_to_datetime(value).timestamp() - time.time()
+        return parsedate_to_datetime(value).timestamp() - time()
     return 0.0

@@ -6,15 +6,17 @@ encodes for itself; its tokens are compared with padlab's one by one, and a diff
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from padlab.lm.chat import answer_space, encode_chat, stop_ids
 from padlab.lm.plain_text import Piece, plain_text, token_texts
 from padlab.lm.remote.client import RemoteError
-from padlab.lm.remote.server import FIRST_QUESTION, TOP, Reply, Server, number
+from padlab.lm.remote.server import FIRST, FIRST_QUESTION, Reply, Server, number
 
 GREEDY = {"max_tokens": 1, "temperature": 0}
+MOST_LIKELY = 20  # next tokens that vLLM lists by default at most
 ID = "token_id:"  # how vLLM writes a token's id in the place of its text
 NO_PENALTIES = {"min_p": 0, "presence_penalty": 0, "frequency_penalty": 0}
 
@@ -25,9 +27,7 @@ class TokenServer(Server):
     def check(self) -> None:
         """As `Server.check`; and the server's texts of a prompt's tokens are mostly those of the tokenizer."""
         ids = encode_chat(self.tokenizer, FIRST_QUESTION)
-        (entries,) = self._each(["a first question"], [self._scoring(ids)], lambda _, reply: reply["prompt_logprobs"])
-        if not entries:
-            raise RemoteError("no `prompt_logprobs` in the reply")
+        (entries,) = self._each([FIRST], [self._scoring(ids)], lambda _, reply: _entries(reply))
         texts = [(entry or {}).get(str(i), {}).get("decoded_token") for i, entry in zip(ids, entries, strict=True)]
         pairs = [(a, b) for a, b in zip(texts, token_texts(self.tokenizer, ids), strict=True) if a is not None]
         if sum(not agree(a, b) for a, b in pairs) > len(pairs) / 2:
@@ -38,9 +38,7 @@ class TokenServer(Server):
         return {**GREEDY, "prompt": list(ids), "prompt_logprobs": 0}
 
     def _read_scores(self, ids: Sequence[int], start: int, reply: Reply) -> list[float]:
-        entries = reply.get("prompt_logprobs")
-        if not entries:
-            raise RemoteError("no `prompt_logprobs` in the reply")
+        entries = _entries(reply)
         if len(entries) != len(ids):
             raise RemoteError(f"{len(ids)} tokens were sent and {len(entries)} came back")
         scores = []
@@ -52,7 +50,7 @@ class TokenServer(Server):
 
     def _asking(self, ids: Sequence[int], wanted: list[int]) -> Reply:
         asked = {"logprob_token_ids": wanted} if wanted else {}  # where vLLM knows it, else the most likely ones come
-        return {**GREEDY, **asked, "prompt": list(ids), "logprobs": TOP, "return_tokens_as_token_ids": True}
+        return {**GREEDY, **asked, "prompt": list(ids), "logprobs": MOST_LIKELY, "return_tokens_as_token_ids": True}
 
     def _read_top(self, reply: Reply) -> dict[int, float]:
         top = reply["logprobs"]["top_logprobs"][0]
@@ -69,7 +67,10 @@ class TokenServer(Server):
 
 
 class TextServer(Server):
-    """llama-cpp-python's server, or the older OpenAI form: text, which `echo` repeats with log-probabilities."""
+    """llama-cpp-python's server, or the older OpenAI form: text, which `echo` repeats with log-probabilities.
+
+    llama-cpp-python sorts the vocabulary at every position of a prompt: a tenth of a second per token of SmolLM2.
+    """
 
     adds_bos = False  # whether the server puts a BOS before every text; `check` finds out
 
@@ -77,9 +78,11 @@ class TextServer(Server):
         """As `Server.check`; before that, see who writes the BOS."""
         ids = encode_chat(self.tokenizer, FIRST_QUESTION)
         asked = {**GREEDY, "prompt": self._text(ids)}
-        (read,) = self._each(["a first question"], [asked], lambda _, reply: _prompt_tokens(reply))
+        (read,) = self._each([FIRST], [asked], lambda _, reply: _prompt_tokens(reply))
         self.adds_bos = ids[0] == self.tokenizer.bos_token_id and read == len(ids) + 1
-        self._ids = {self.tokenizer.decode([i]): i for i in reversed(range(len(self.tokenizer)))}
+        texts = [self.tokenizer.decode([i]) for i in range(len(self.tokenizer))]
+        count = Counter(texts)  # a text that several tokens share says nothing about one of them
+        self._ids = {text: i for i, text in enumerate(texts) if count[text] == 1}
         super().check()
 
     def _scoring(self, ids: Sequence[int]) -> Reply:
@@ -89,31 +92,32 @@ class TextServer(Server):
         found = reply.get("logprobs") or {}
         if not found.get("tokens") or not found.get("token_logprobs"):
             raise RemoteError("no log-probabilities of the prompt in the reply (`logprobs` with `echo`)")
-        listed = self._listed(ids, found["tokens"][: len(found["tokens"]) - reply["usage"]["completion_tokens"]], reply)
-        scores = dict(zip(listed, found["token_logprobs"], strict=False))
+        listed = self._listed(ids, found["tokens"], reply["usage"])
+        scores = dict(zip(listed, found["token_logprobs"], strict=False))  # behind them stands what it has written
         return [number(scores.get(k), f"token {k}") for k in range(start, len(ids))]
 
-    def _listed(self, ids: Sequence[int], tokens: Sequence[str], reply: Reply) -> list[int]:
+    def _listed(self, ids: Sequence[int], tokens: Sequence[str], usage: dict[str, int]) -> Sequence[int]:
         """Which of the ids the server's tokens are; llama-cpp-python leaves out every BOS.
 
         Raises:
             RemoteError: its tokens are not those of the tokenizer.
         """
         texts, bos = token_texts(self.tokenizer, ids), self.tokenizer.bos_token_id
-        listed = [k for k, i in enumerate(ids) if len(tokens) == len(ids) or i != bos]
-        if _prompt_tokens(reply) != len(ids) or len(tokens) != len(listed):
-            read = _prompt_tokens(reply)
-            if read == len(ids) and ids[0] != bos:
-                raise RemoteError(SHIFTED)
-            found = f"the server reads {read} tokens (and lists {len(tokens)}) where the tokenizer has {len(ids)}"
-            raise RemoteError(f"{found}; {REMEDY}")
-        for k, token in zip(listed, tokens, strict=True):
+        read, written = usage["prompt_tokens"], usage["completion_tokens"]
+        if read != len(ids):
+            raise RemoteError(f"the server reads {read} tokens where the tokenizer has {len(ids)}; {REMEDY}")
+        listed = range(len(ids))
+        if len(tokens) != len(ids) + written:
+            listed = [k for k in listed if ids[k] != bos]
+            if ids[0] != bos or not len(listed) <= len(tokens) <= len(listed) + written:
+                raise RemoteError(SHIFTED.format(len(tokens), read, written))
+        for k, token in zip(listed, tokens, strict=False):
             if not agree(token, texts[k]):
                 raise RemoteError(f"token {k} is {texts[k]!r} here and {token!r} on the server; {REMEDY}")
         return listed
 
     def _asking(self, ids: Sequence[int], wanted: list[int]) -> Reply:
-        return {**GREEDY, "prompt": self._text(ids), "logprobs": TOP}
+        return {**GREEDY, "prompt": self._text(ids), "logprobs": len(self.tokenizer)}  # all: costs half a second
 
     def _read_top(self, reply: Reply) -> dict[int, float]:
         top = (reply["logprobs"]["top_logprobs"] or [{}])[0]  # empty where the first token ends the answer
@@ -137,8 +141,8 @@ class TextServer(Server):
 
 
 SHIFTED = (
-    "the server lists too few tokens; llama-cpp-python (0.3.36 and before) shifts the log-probabilities of a prompt "
-    "that does not begin with BOS, so they cannot be used: run this model on vLLM"
+    "the server lists {} tokens of {} read and {} written; llama-cpp-python (0.3.36 and before) does so where a prompt "
+    "does not begin with BOS, and shifts its log-probabilities, which cannot be used: run this model on vLLM"
 )
 REMEDY = (
     "response_ids that were sampled, or text that spells control tokens, cannot be sent as text: remove the column "
@@ -154,6 +158,12 @@ def agree(theirs: str, ours: str) -> bool:
     """
     theirs, ours = (text.replace("\u2581", " ").replace("\ufffd", "").strip() for text in (theirs, ours))
     return theirs in ours or ours in theirs
+
+
+def _entries(reply: Reply) -> list[dict[str, Any] | None]:
+    if not reply.get("prompt_logprobs"):
+        raise RemoteError("no `prompt_logprobs` in the reply")
+    return reply["prompt_logprobs"]
 
 
 def _prompt_tokens(reply: Reply) -> int:

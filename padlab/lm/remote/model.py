@@ -88,7 +88,7 @@ def _checked(client: Client, name: str, tokenizer: Any, max_length: int) -> Serv
         f"{client.address} gives no usable log-probabilities of a prompt, which rewards are made of.\n"
         + "\n".join(reasons)
         + "\nvLLM gives them, and llama-cpp-python's server started with --logits_all true; llama.cpp's own server and "
-        "chat services do not."
+        "chat services do not. If this server should, see that tokenizer= is its model's own."
     )
 
 

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import torch
@@ -20,10 +21,9 @@ from padlab.lm.plain_text import plain_text
 from padlab.lm.remote.client import Client, RemoteError
 
 AT_ONCE = 8  # requests under way at a time
-TOP = 20  # most likely next tokens that are asked for: what vLLM allows by default
 DRAWS = 4  # a response without visible text, or with control tokens in it, is drawn again this often
 TOLERANCE = 0.5  # nats by which a token's log-probability may differ between two ways to ask for it
-FIRST_QUESTION = "Name a colour."
+FIRST, FIRST_QUESTION = "first question", "Name a colour."
 Reply = dict[str, Any]
 
 
@@ -125,7 +125,8 @@ class Server:
                 )
                 for k, number in open_jobs
             ]
-            read = lambda job, reply, jobs=open_jobs: self._response(prompts[jobs[job][0]], reply)  # noqa: E731
+            asked = [prompts[k] for k, _ in open_jobs]
+            read = lambda job, reply, asked=asked: self._response(asked[job], reply, max_new_tokens)  # noqa: E731
             responses = self._each([names[k] for k, _ in open_jobs], bodies, read)
             drawn |= {job: response for job, response in zip(open_jobs, responses, strict=True) if response}
         for k, number in jobs:
@@ -142,10 +143,10 @@ class Server:
             RemoteError: the server does not give what padlab needs in this form, or two different numbers.
         """
         ids = encode_chat(self.tokenizer, FIRST_QUESTION)
-        (top,) = self._each(["a first question"], [self._asking(ids, [])], lambda _, reply: self._read_top(reply))
+        (top,) = self._each([FIRST], [self._asking(ids, [])], lambda _, reply: self._read_top(reply))
         likely = max(top, key=top.__getitem__, default=ids[-1])
         prompt = ids if top else ids[:-1]  # nothing is listed where the answer ends at once
-        (((scored,),),) = self.score_ids([prompt], [[[likely]]], name="a first question")
+        (((scored,),),) = self.score_ids([prompt], [[[likely]]], name=FIRST)
         if top and abs(scored - top[likely]) > TOLERANCE:
             raise RemoteError(
                 f"the server gives {top[likely]:.3f} and {scored:.3f} nats for one token, as next token and as "
@@ -154,10 +155,9 @@ class Server:
 
     def _each(self, names: Sequence[str], bodies: Any, read: Callable[[int, Reply], Any]) -> list[Any]:
         """What `read` makes of the reply to each request; several are under way at a time, the order is kept."""
-        pool = ThreadPoolExecutor(AT_ONCE)
-        done = []
+        pool, stop, done = ThreadPoolExecutor(AT_ONCE), Event(), []
         try:
-            futures = [pool.submit(self._choice, body) for body in bodies]
+            futures = [pool.submit(self._choice, body, stop) for body in bodies]
             for job, (name, future) in enumerate(zip(names, futures, strict=True)):
                 try:
                     done.append(read(job, future.result()))
@@ -167,23 +167,29 @@ class Server:
                     form = f"{type(error).__name__}: {error}"
                     raise RemoteError(f"{name}: the reply of {self!r} lacks what was asked for ({form})") from error
         finally:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
         return done
 
-    def _choice(self, body: Reply) -> Reply:
-        reply = self.client.post("/completions", {"model": self.name, "n": 1, **body})
+    def _choice(self, body: Reply, stop: Event) -> Reply:
+        reply = self.client.post("/completions", {"model": self.name, "n": 1, **body}, stop)
         choices = reply.get("choices")
         if not isinstance(choices, list) or len(choices) != 1:
             count = len(choices) if isinstance(choices, list) else "no list of"
             raise RemoteError(f"{self!r} replies {count} choices, expected one")
         return {**choices[0], "usage": reply.get("usage")}
 
-    def _response(self, prompt: Sequence[int], reply: Reply) -> dict[str, Any] | None:
+    def _response(self, prompt: Sequence[int], reply: Reply, max_new_tokens: int) -> dict[str, Any] | None:
         """ids, text and finished of a reply; None where it has no visible text or a control token in it."""
         stops, control = stop_ids(self, self.tokenizer), plain_text(self.tokenizer).ids
         ids = self._read_ids(prompt, reply)
         last = ids.pop() if ids and ids[-1] in control | stops else None
         finished = reply["finish_reason"] == "stop" or last in stops
+        written = (reply["usage"] or {}).get("completion_tokens", max_new_tokens)
+        if not finished and written < max_new_tokens:
+            raise RemoteError(
+                f"the server stopped after {written} of {max_new_tokens} tokens: its context is too short (--n_ctx)"
+            )
         if finished:
             ids.append(last if last in stops else end_of_turn_id(self.tokenizer))
         text = decode_answer(self.tokenizer, prompt, ids, stops)
