@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 from padlab.lm.chat import stop_ids
 from padlab.lm.fast.memory import in_halves
 from padlab.lm.fast.prefill import Recompute, cache_is_exact, next_logits, prefill
-from padlab.lm.fast.scoring import NOT_FINITE, evaluation_mode
+from padlab.lm.fast.scoring import evaluation_mode, not_finite
 from padlab.lm.plain_text import control_tokens
 from padlab.lm.probe import check_language_model
 
@@ -127,7 +127,7 @@ def _decode(
     rows = _Rows(index, mask, torch.ones_like(index, dtype=torch.bool), torch.ones_like(index, dtype=torch.bool))
     for step in range(draws.shape[1]):
         if torch.isnan(logits.sum()) or bool(torch.isposinf(logits).any()):
-            raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
+            raise FloatingPointError(not_finite(model))
         logits[:, forbidden] = -torch.inf
         logits[rows.blank.nonzero(), stops] = -torch.inf
         tokens = sample_top_p(logits / temperature, top_p, draws[rows.index, step])

@@ -82,7 +82,7 @@ class Forks:
 
     def __init__(self):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        self.errors = tempfile.TemporaryFile("w+b")
+        self.errors = tempfile.TemporaryFile("w+b")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
             text=True, env=environment,

@@ -26,7 +26,6 @@ from padlab.lm.probe import check_language_model, ordinary_ids
 
 Scores = dict[tuple[int, ...], list[float]]  # token ids of a response -> log-probability of each token
 
-NOT_FINITE = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
 TOKENS_PER_BATCH = 2048  # padded tokens in one scoring batch
 
 _packing_refusals: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # why responses may not share a row, or ""
@@ -185,7 +184,7 @@ def next_token_logprobs(
         logits = model(**_model_inputs(model, batch), use_cache=False).logits[batch.rows, batch.columns]
     logps = logits.float().log_softmax(dim=-1)
     if bool(logps.isnan().any()):
-        raise FloatingPointError(f"the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
+        raise FloatingPointError(not_finite(model))
     return logps
 
 
@@ -261,12 +260,20 @@ def check_known_ids(model: Any, ids: Sequence[TokenIds], names: Sequence[str]) -
             )
 
 
+def not_finite(model: Any) -> str:
+    """What to say of a model whose logits are NaN or infinite."""
+    advice = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
+    if model.dtype == torch.float32:
+        advice = "its weights are damaged, or were trained at too high a rate: load or train it again"
+    return f"the model's logits are not finite ({model.dtype}); {advice}"
+
+
 def _check_finite(model: Any, logps: Float[Tensor, "responses length"], names: Sequence[str] | None = None) -> None:
     finite = logps.isfinite().all(-1)
     if not bool(finite.all()):
         response = int((~finite).nonzero()[0])
         name = names[response] if names else f"response {response} of the batch"
-        raise FloatingPointError(f"{name}: the model's logits are not finite ({model.dtype}); {NOT_FINITE}")
+        raise FloatingPointError(f"{name}: {not_finite(model)}")
 
 
 def _reason_against_packing(model: Any) -> str:
