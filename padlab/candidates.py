@@ -96,8 +96,9 @@ def as_dataset(table: Any) -> Dataset:
             middle = (fits + fails) // 2
             fits, fails = (middle, fails) if _fits(rows[:middle]) else (fits, middle)
         alone = (name for name in names if not _fits([{name: entry[name]} for entry in rows[:fails]]))
-        where = f"row {fails - 1}, {next(alone, 'its columns together')}"
-        raise ValueError(f"{where}: it does not fit into the table ({error}); mend or drop that row") from None
+        column = next(alone, "all columns")
+        message = f"row {fails - 1} does not fit into the table: {column}: {error}; mend or drop that row"
+        raise ValueError(message) from None
 
 
 def _fits(rows: list[dict[str, Any]]) -> bool:

@@ -86,8 +86,8 @@ def _without_large_integers(rows: list[dict[str, Any]], text: str, name: str) ->
                 parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
                 if type(part) is int and not -(2**63) <= part < 2**63:
                     raise ValueError(
-                        f"{name}, row {row}, {column}: an integer of more than 64 bits; an id can stand in quotes, a "
-                        "score as 1.5e30"
+                        f"{name}, row {row} does not fit into a table: {column}: an integer of too many digits for 64 "
+                        "bits; write an id in quotes, a score as 1.5e30"
                     )
     return rows
 
