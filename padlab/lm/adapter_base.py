@@ -28,13 +28,22 @@ def save_base(network: Any, folder: Path) -> None:
 
 
 def check_base(model: Any, folder: Path) -> None:
-    """ValueError if the adapter in this folder was made for another model; nothing if it does not say for which."""
+    """ValueError if the adapter in this folder was made for another model; nothing if it does not say for which.
+
+    Raises:
+        RuntimeError: the file that says so is damaged.
+    """
     if not (folder / FILE).exists():
         return
-    recorded, weights = json.loads((folder / FILE).read_text(encoding="utf-8")), model.state_dict()
+    try:
+        read = json.loads((folder / FILE).read_text(encoding="utf-8")).items()
+        recorded = {name: torch.tensor(values, dtype=torch.float32) for name, values in read}
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise RuntimeError(f"{folder / FILE} is damaged ({error}); download or save the adapter again") from None
+    weights = model.state_dict()
     for name in sorted(recorded.keys() & weights.keys()):
-        expected, found = (torch.tensor(values) for values in (recorded[name], _numbers(weights[name])))
-        if not torch.allclose(found, expected, rtol=ROUNDING, atol=1e-6):
+        expected, found = recorded[name], torch.tensor(_numbers(weights[name]))
+        if expected.shape != found.shape or not torch.allclose(found, expected, rtol=ROUNDING, atol=1e-6):
             raise ValueError(
                 f"the adapter in {folder} was made for another model of the same shape: {name} begins and ends with "
                 f"{found.tolist()}, and with {expected.tolist()} in the model it was made for. Load that model"

@@ -10,7 +10,11 @@ from typing import Any
 import torch
 
 from padlab.lm.adapter_base import check_base, save_base
+from padlab.lm.fast.memory import ran_out_of_memory
 from padlab.lm.probe import ordinary_ids
+from padlab.lm.refusals import damaged_file, refusal
+
+WEIGHTS = "adapter_model.safetensors"
 
 
 def trainable_copy(model: Any, peft_config: Any, seed: int = 0) -> Any:
@@ -50,24 +54,33 @@ def with_adapter(model: Any, folder: Any) -> Any:
 
     Raises:
         ValueError: the adapter was made for another model.
+        RuntimeError: it is not there, or damaged; the file is named.
     """
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
     folder, base = Path(folder).expanduser(), _without_adapter(model)
-    if PeftConfig.from_pretrained(str(folder)).is_prompt_learning:
-        raise ValueError(
-            f"the adapter in {folder} puts virtual tokens before the prompt, which padlab does not support"
-        )
+    if gone := [name for name in ("adapter_config.json", WEIGHTS) if not (folder / name).is_file()]:
+        raise RuntimeError(f"there is no adapter in {folder}: it has no {' and no '.join(gone)} (no pickle)")
     check_base(base, folder)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        warnings.filterwarnings("error", message=".*missing adapter keys.*")
-        try:
-            adapted = PeftModel.from_pretrained(base, str(folder)).eval()
-        except (UserWarning, RuntimeError) as error:
-            raise ValueError(f"the adapter in {folder} was made for another model: {str(error)[:200]}") from error
-    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            warnings.filterwarnings("error", message=".*missing adapter keys.*")
+            virtual = PeftConfig.from_pretrained(str(folder)).is_prompt_learning
+            adapted = None if virtual else PeftModel.from_pretrained(base, str(folder)).eval()
+    except Exception as error:  # of many types, down to KeyError, where the configuration holds something unexpected
+        if ran_out_of_memory(error):
+            raise
+        if isinstance(error, ImportError) or damaged_file(folder):
+            raise refusal(folder, error) from error
+        raise ValueError(
+            f"the adapter in {folder} was made for another model, or its adapter_config.json is wrong: "
+            f"{type(error).__name__}: {str(error)[:200]}"
+        ) from error
+    if adapted is None:
+        raise ValueError(f"the adapter in {folder} puts virtual tokens before the prompt; padlab does not support that")
+    with safe_open(folder / WEIGHTS, "pt") as file:
         saved = set(file.keys())
     unknown = saved - set(get_peft_model_state_dict(adapted, save_embedding_layers=True))
     if unknown:  # e.g. blocks that this model does not have
@@ -96,7 +109,7 @@ def save_adapter(network: Any, base_name: str, folder: str | Path, dtype: torch.
     save_base(network, folder)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty form
     if dtype is not None:
-        path = folder / "adapter_model.safetensors"
+        path = folder / WEIGHTS
         save_file({k: v.to(dtype) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
 
 

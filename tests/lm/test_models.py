@@ -186,8 +186,8 @@ def test_a_gguf_file_is_the_model_it_was_written_from(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("/no/such/folder", r"cannot load /no/such/folder.*neither a local folder nor.*padlab.load_pair\(\)"),
-        ("no-one/no-model", r"cannot load no-one/no-model.*the Hub could not be reached or does not have it"),
+        ("/no/such/folder", "cannot load /no/such/folder.*no such folder"),
+        ("no-one/no-model", r"cannot load no-one/no-model.*neither a local folder nor.*padlab.load_pair\(\)"),
         ("no-one/no-model@main", "cannot load no-one/no-model"),
         ("/no/such/file.gguf", "no such GGUF file: /no/such/file.gguf"),
     ],
@@ -220,7 +220,7 @@ def test_damaged_and_incomplete_folders_are_named(tiny, tmp_path):
 
     cut = broken("cut") / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:1000])
-    with pytest.raises(RuntimeError, match=r"a weights file of .*cut is damaged.*download or save it again"):
+    with pytest.raises(RuntimeError, match=r"cut.model.safetensors is damaged.*download or save it again"):
         load_model(tmp_path / "cut")
 
     part = broken("part") / "model.safetensors"
@@ -234,7 +234,7 @@ def test_damaged_and_incomplete_folders_are_named(tiny, tmp_path):
     torch.save(tiny.student.model.state_dict(), pickled.with_name("pytorch_model.bin"))
     pickled.unlink()
     with pytest.raises(
-        RuntimeError, match=r"(?s)cannot load the folder .*pickled.*weights as safetensors \(no pickle\)"
+        RuntimeError, match=r"(?s)cannot load .*pickled.*weights as safetensors \(no pickle\)"
     ):
         load_model(tmp_path / "pickled")
 

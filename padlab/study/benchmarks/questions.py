@@ -98,10 +98,14 @@ def texts(turns: Any) -> tuple[str, ...]:
 def _from_hub(hub: Hub) -> Path:
     from huggingface_hub import hf_hub_download
 
+    from padlab.lm.hub import hub_answers, no_answer
+
+    there = hub_answers()
     try:
-        return Path(hf_hub_download(hub.repository, hub.file, repo_type=hub.kind))
-    except Exception as error:  # offline, gated, not found: the Hub's errors have many types
+        return Path(hf_hub_download(hub.repository, hub.file, repo_type=hub.kind, local_files_only=not there))
+    except Exception as error:  # gated, not found, broken off: the Hub's errors have many types
+        why = type(error).__name__ + ("" if there else f"; {no_answer()}")
         raise ValueError(
-            f"{hub.file} of {hub.repository} cannot be had from the Hub ({type(error).__name__}): fetch it elsewhere "
-            "and name the file (questions=..., on the command line --questions FILE)"
+            f"{hub.file} of {hub.repository} cannot be had from the Hub ({why}): fetch it elsewhere and name the file "
+            "(questions=..., on the command line --questions FILE)"
         ) from error
