@@ -27,7 +27,9 @@ for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
 project, author, copyright = "padlab", "The padlab developers", "the padlab developers, Apache-2.0"
 version = release = padlab.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+suppress_warnings = ["toc.not_included"]  # entries of the log are reached from its table
 exclude_patterns = ["**/.ipynb_checkpoints"]
+highlight_language = "none"  # of blocks that name none: indented ones in docstrings
 smartquotes = False
 default_role = "py:obj"  # `name` in a docstring is code, and a link where the name is documented
 
@@ -79,23 +81,32 @@ def as_text(app, what, name, obj, options, lines):
     """Where a docstring, written to be read as it is, would be taken for markup."""
     if what == "property":  # napoleon takes `what: how` on its first line for a type
         lines[0] = lines[0].replace(": ", ":\n", 1)
-    listed = None  # indentation of a list of names within a section, as under `settings:`
+    listed, verbatim = None, False  # indentation of a list of names, as under `settings:`; within an indented block
     for k, line in enumerate(list(lines)):
-        text, indent = line.lstrip(), len(line) - len(line.lstrip())
+        text, indent = line.lstrip(), _depth(line)
+        verbatim = verbatim and (indent > 0 or not text)
         if text.startswith(">>>"):
             break
-        if line == "Returns:":  # here, too
+        if verbatim:
+            continue
+        if line == "Returns:":  # napoleon, as above
             text = ":returns:"
         text = re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", text.replace("|", r"\|"))  # `Response`s; |x| is no substitution
         if listed is not None and text and indent < listed:
             listed = None
         if listed is not None and text:
             text, indent = ("* " if indent == listed else "  ") + text, listed
-        below = lines[k + 1] if k + 1 < len(lines) else ""
-        if text.endswith(":") and indent and len(below) - len(below.lstrip()) > indent:
-            listed, text = len(below) - len(below.lstrip()), text + "\n"
+        below, second = (*lines[k + 1 : k + 3], "", "")[:2]
+        if text.endswith(":") and indent and _depth(below) > indent:
+            listed, text = _depth(below), text + "\n"
+        if text.endswith(":") and not indent and not below and _depth(second):
+            verbatim, text = True, text + ":"
         lines[k] = " " * indent + text
     lines[:] = "\n".join(lines).split("\n")
+
+
+def _depth(line):
+    return len(line) - len(line.lstrip())
 
 
 def with_lists(app, page, source):
