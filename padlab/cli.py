@@ -37,8 +37,8 @@ from padlab.run_models import (
     replace_student,
     trained_student,
 )
-from padlab.runs import load_candidates, read_manifest, record_stage, save_candidates, save_table
-from padlab.safe_files import hide_secrets, write_json
+from padlab.runs import WAIT, load_candidates, read_manifest, record_stage, save_candidates, save_table
+from padlab.safe_files import hide_secrets, lock, write_json
 
 SAMPLING = ("n", "temperature", "top_p", "max_new_tokens")
 SOURCES = "train, heldout, in the reading world also names and kinds, or a .jsonl file"
@@ -229,7 +229,6 @@ def _evaluate(options) -> None:
         method = stages.get("select", {}).get("method", "pairwise")
         table = padlab.add_selection_probs(table, teacher, method, folder=run / "evaluate" / "before")
     agreement = [padlab.rank_agreement(model, teacher, table, quality=quality, **target) for model in models.values()]
-    save_table(agreement[0].table, run / "heldout.jsonl")
     print("target: alpha {alpha:g}, beta {beta:g}".format(**target))
     if "import" in stages:
         print(
@@ -237,7 +236,9 @@ def _evaluate(options) -> None:
         )
     result = _print_comparison(f"the same held-out responses ({len(prompts)} prompts)", *agreement)
     result |= _print_comparison(f"fresh samples ({len(prompts)} prompts)", *samples)
-    write_json(run / "evaluation.json", result)
+    with lock(run, wait=WAIT):
+        save_table(agreement[0].table, run / "heldout.jsonl", locked=True)
+        write_json(run / "evaluation.json", result, locked=True)
     print(f"\n-> {run / 'evaluation.json'}")
 
 

@@ -191,9 +191,9 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def save_table(table: Dataset, path: str | Path) -> None:
-    """A table as JSONL, atomically; the same table always gives the same bytes."""
-    write_jsonl(as_folder(path), table)
+def save_table(table: Dataset, path: str | Path, **options: Any) -> None:
+    """A table as JSONL, atomically; the same table always gives the same bytes. Options as in `write_text`."""
+    write_jsonl(as_folder(path), table, **options)
 
 
 def load_table(path: str | Path) -> Dataset:

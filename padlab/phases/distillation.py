@@ -14,11 +14,12 @@ from padlab.lm.adapters import trainable_copy
 from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
 from padlab.lm.quiet import no_transformers_bars
-from padlab.runs import made_under, stage_folder
+from padlab.runs import made_under
 from padlab.safe_files import fingerprint
 from padlab.training.callbacks import CallOnLog, CallOnStep, Progress
 from padlab.training.checkpoints import KEPT, SealCheckpoints, newest_whole
 from padlab.training.config import PADConfig
+from padlab.training.several_processes import shared_stage_folder
 from padlab.training.trainer import PADTrainer
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def distill(
     if eval_candidates is not None:
         settings.setdefault("eval_strategy", "epoch")
     note = "{loss} alpha={alpha:g} beta={beta:g}".format(**settings)
-    with stage_folder(folder, "checkpoints", recorded) as place:
+    with shared_stage_folder(folder, "checkpoints", recorded) as place:
         args = PADConfig(**{"output_dir": str(place), "use_cpu": student.device.type == "cpu", **settings})
         network = trainable_copy(student.model, peft_config, args.seed)
         copy = student.with_weights(network, note)

@@ -27,7 +27,7 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **others):
         """Start at the step that was resumed from."""
-        steps = range(state.global_step, state.max_steps)
+        steps = range(state.global_step, state.max_steps if state.is_world_process_zero else state.global_step)
         self.bar: Iterator[int] = iter(progress(steps, self.label))
         next(self.bar, None)
 
@@ -50,7 +50,7 @@ class WarnFalling(TrainerCallback):
     def on_log(self, args, state, control, **others):
         """Compare the beginning with the last steps."""
         log = [e for e in state.log_history if {"rewards/chosen", "rewards/rejected", "kendall_tau"} <= e.keys()]
-        if self.warned or len(log) < 8:
+        if self.warned or len(log) < 8 or not state.is_world_process_zero:
             return
         quarter = len(log) // 4
         ends = log[:quarter], log[-quarter:]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import Trainer, TrainerCallback
 
 from padlab.lm.probe import ordinary_ids
@@ -48,15 +49,21 @@ class SealCheckpoints(TrainerCallback):
 
     def on_save(self, args, state, control, model=None, **others):
         """Called by the Trainer after the last file; FloatingPointError if the weights are of no use."""
-        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        checkpoint, processes = Path(args.output_dir) / f"checkpoint-{state.global_step}", PartialState()
         if not _gives_finite_logits(model):
-            shutil.rmtree(checkpoint)
+            shutil.rmtree(checkpoint, ignore_errors=True)
             raise FloatingPointError(not_finite("the weights or the logits", args, state.global_step, model))
+        processes.wait_for_everyone()  # each has written a file of its own
+        if processes.is_main_process:
+            self._seal(checkpoint, state.best_model_checkpoint)
+        processes.wait_for_everyone()
+
+    def _seal(self, checkpoint: Path, best: str | None) -> None:
         with writing(checkpoint):
             seal(checkpoint, self.made_under)
         older = sorted((c for c in _checkpoints(checkpoint.parent) if c != checkpoint), key=_step, reverse=True)
         for path in older[max(self.keep, 1) - 1 :]:
-            if str(path) != state.best_model_checkpoint:
+            if str(path) != best:
                 remove_sealed(path)
 
 

@@ -43,7 +43,7 @@ def training_examples(student: LanguageModel, candidates: Dataset, config: PADCo
         reward = torch.tensor(entry["teacher_reward"])
         scores = config.beta * calibrate(reward, selection_prob, config.alpha, match_scale=config.match_scale)
         ids = {"prompt_ids": prompt_ids[row], "response_ids": response_ids[row]}
-        examples.append({**ids, "teacher_scores": scores.tolist()})
+        examples.append({**ids, "row": row, "teacher_scores": scores.tolist()})
     if config.loss in NEEDS_REFERENCE:
         for example, row in zip(examples, score_ids(student.model, prompt_ids, response_ids), strict=True):
             example["reference"] = [sum(logps) for logps in row]

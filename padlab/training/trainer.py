@@ -26,13 +26,14 @@ from padlab.lm.models import LanguageModel
 from padlab.lm.probe import check_language_model
 from padlab.rankings.diagnostics import loss_diagnostics
 from padlab.training.callbacks import WarnFalling
-from padlab.training.checkpoints import CleanTrainer, StopAtInfiniteGradient, not_finite
+from padlab.training.checkpoints import StopAtInfiniteGradient, not_finite
 from padlab.training.collator import NEEDS_REFERENCE, collate, to_grid, training_examples
 from padlab.training.config import PADConfig
 from padlab.training.per_prompt_losses import Scored, chosen_and_rejected, prompt_losses, student_scores
+from padlab.training.several_processes import SharingTrainer
 
 
-class PADTrainer(CleanTrainer):
+class PADTrainer(SharingTrainer):
     """A `transformers.Trainer` over a candidates table.
 
     Args:
@@ -54,7 +55,7 @@ class PADTrainer(CleanTrainer):
         teacher=None, **others
     ):  # fmt: skip
         args = args or PADConfig()
-        _check_single_process(args)
+        _check_divergence(args)
         self._student = _as_language_model(model, processing_class)
         network = self._student.model
         if peft_config is not None:
@@ -89,7 +90,7 @@ class PADTrainer(CleanTrainer):
         except FloatingPointError as error:
             raise FloatingPointError(self._not_finite("the logits")) from error
         losses = prompt_losses(scored, self.args)
-        self._record_metrics(losses, scored, training)
+        self._record_metrics(losses, scored, inputs["examples"], training)
         total = losses.sum() / (num_items_in_batch or len(losses))
         return (total, {"scores": student_scores(scored, self.args)}) if return_outputs else total
 
@@ -104,12 +105,12 @@ class PADTrainer(CleanTrainer):
         """
         return super().predict(self._examples(test_dataset), ignore_keys, metric_key_prefix)
 
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        """Forward and backward; a batch that does not fit into memory is split into halves, with the same gradient.
+    def forward_backward(self, model, inputs, num_items_in_batch):
+        """Forward and backward pass; a batch that does not fit into memory is split in halves, with the same gradient.
 
         (Not for "released", whose mixture is over the batch.)
         """
-        step, whole = super().training_step, (model, inputs, num_items_in_batch)
+        step, whole = super().forward_backward, (model, inputs, num_items_in_batch)
         if len(inputs["examples"]) == 1 or self.args.divergence == "released":
             loss, refusal = attempt(step, *whole)
             if refusal:
@@ -131,11 +132,6 @@ class PADTrainer(CleanTrainer):
                 p.grad = before if p.grad is None else p.grad.add_(before)
         return loss
 
-    def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """The optimizer batch and the number of prompts in it."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        return batches, sum(len(batch["exists"]) for batch in batches)
-
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Evaluation: the loss of a batch, and both models' scores if wanted; the metrics are logged with it."""
         with torch.no_grad():
@@ -150,7 +146,8 @@ class PADTrainer(CleanTrainer):
         """Add the means of what was recorded since the last log (to the caller's dict: `evaluate` returns it)."""
         prefix = next((k.removesuffix("loss") for k in logs if k.endswith("_loss") and k != "train_loss"), "")
         if "loss" in logs or prefix:
-            defined = {k: [x for x in v if x == x] for k, v in self._metrics[not prefix].items()}  # tau may be NaN
+            recorded = self.of_all_processes(self._metrics[not prefix], unique=bool(prefix))
+            defined = {k: [x for x in v if x == x] for k, v in recorded.items()}  # tau may be NaN
             logs.update({prefix + k: statistics.fmean(v) for k, v in defined.items() if v})
             self._metrics[not prefix] = {}
         super().log(logs, start_time)
@@ -177,7 +174,7 @@ class PADTrainer(CleanTrainer):
     def _step_in_halves(self, model, examples, num_items_in_batch):
         total, middle = num_items_in_batch or len(examples), len(examples) // 2
         halves = (examples[:middle], examples[middle:])
-        return sum(self.training_step(model, self._collate(half), total) for half in halves)
+        return sum(self.forward_backward(model, self._collate(half), total) for half in halves)
 
     def _score(self, network: Any, inputs: dict[str, Any]) -> Scored:
         """One forward pass over the batch: the student's rewards beside what the collator knows."""
@@ -200,7 +197,7 @@ class PADTrainer(CleanTrainer):
     def _not_finite(self, what: str) -> str:
         return not_finite(what, self.args, self.state.global_step + 1, self.model)
 
-    def _record_metrics(self, losses: Tensor, scored: Scored, training: bool) -> None:
+    def _record_metrics(self, losses: Tensor, scored: Scored, examples: list[dict[str, Any]], training: bool) -> None:
         if not bool(torch.isfinite(losses).all()):
             raise FloatingPointError(self._not_finite("the loss"))
         rewards = scored.rewards.detach()
@@ -215,6 +212,7 @@ class PADTrainer(CleanTrainer):
         }
         for name, values in metrics.items():
             self._metrics[training].setdefault(name, []).extend(values.tolist())
+        self._metrics[training].setdefault("row", []).extend(example["row"] for example in examples)
 
 
 def _does_not_fit(inputs: dict[str, Any]) -> str:
@@ -254,12 +252,9 @@ def _train_in_float32(network: Any) -> None:
         weight.data = weight.data.float()
 
 
-def _check_single_process(args: PADConfig) -> None:
-    if args.world_size > 1 or args.n_gpu > 1:
-        raise ValueError(
-            f"PADTrainer works in one process on one GPU, not {args.world_size} x {args.n_gpu}: gradients would "
-            "not be shared. Start it without torchrun and with CUDA_VISIBLE_DEVICES=0"
-        )
+def _check_divergence(args: PADConfig) -> None:
+    if args.divergence == "released" and args.world_size > 1:
+        raise ValueError("divergence='released' mixes over the whole batch, which several processes cannot: use one")
 
 
 def _check_token_teacher(student: LanguageModel, teacher: LanguageModel | None) -> LanguageModel:

@@ -29,7 +29,9 @@ def warned(log):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for k in range(len(log)):
-            callback.on_log(ARGS, SimpleNamespace(log_history=log[: k + 1], global_step=k + 1), None)
+            callback.on_log(
+                ARGS, SimpleNamespace(log_history=log[: k + 1], global_step=k + 1, is_world_process_zero=True), None
+            )
     return len(caught)
 
 

@@ -652,13 +652,10 @@ def test_one_prompt_that_does_not_fit_says_what_helps(tiny, table, monkeypatch):
         distill(tiny.student, table.select(range(1)), **FAST)
 
 
-def test_several_processes_are_refused(tiny, table, monkeypatch):
-    monkeypatch.setattr(PADConfig, "world_size", 2)
-    with pytest.raises(ValueError, match="one process on one GPU, not 2 x"):
+def test_several_gpus_in_one_process_are_refused(tiny, table, monkeypatch):
+    monkeypatch.setattr(PADConfig, "n_gpu", 2)
+    with pytest.raises(ValueError, match="one process works on one GPU, and there are 2"):
         PADTrainer(tiny.student, PADConfig("out"), table)
-
-
-# --- a candidates table for evaluate and predict
 
 
 def test_evaluate_takes_a_table_like_the_constructor(tiny, table, tmp_path):
