@@ -70,6 +70,10 @@ def ranking_log_probs(
 def all_rankings(items: int, device: torch.device | None = None) -> Int[Tensor, "rankings items"]:
     """All permutations of 0 .. n-1, best first, in lexicographic order; n! x n, int64.
 
+    Args:
+        items: n, at most 10.
+        device: of the result; None is the CPU.
+
     Raises:
         ValueError: n above 10.
 

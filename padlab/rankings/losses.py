@@ -94,6 +94,9 @@ def jensen_shannon(
 ) -> Float[Tensor, "*prompts"]:
     """JSD(P, Q) = 1/2 KL(P || M) + 1/2 KL(Q || M), M = (P + Q)/2, in nats: 0 to ln 2, symmetric.
 
+    Args:
+        log_p, log_q: log-probabilities (nats) of the same n! rankings, each prompt's summing to 1 as probabilities.
+
     >>> jensen_shannon(torch.tensor([0.5, 0.5]).log(), torch.tensor([0.75, 0.25]).log())
     tensor(0.0338)
     """
@@ -102,7 +105,7 @@ def jensen_shannon(
 
 
 def kl(log_p: Float[Tensor, "... rankings"], log_q: Float[Tensor, "... rankings"]) -> Float[Tensor, "..."]:
-    """KL(P || Q) = sum_r P(r) (log P(r) - log Q(r)), in nats: 0 to infinity.
+    """KL(P || Q) = sum_r P(r) (log P(r) - log Q(r)), in nats: 0 to infinity. Arguments as in `jensen_shannon`.
 
     >>> kl(torch.tensor([0.5, 0.5]).log(), torch.tensor([0.75, 0.25]).log())
     tensor(0.1438)
@@ -119,6 +122,7 @@ def released_divergence(
     Not a Jensen-Shannon divergence; kept to reproduce the published curves. Two things differ. The arguments of KL
     are swapped, so that the value has no upper bound. And M sums over all prompts of the batch, so that it sums to the
     batch size, and the loss of one prompt depends on the others. With one prompt only the first difference remains.
+    Arguments as in `jensen_shannon`.
 
     Raises:
         ValueError: a prompt with absent responses.

@@ -56,6 +56,12 @@ def kendall_tau(scores: Scores, reference: Scores, mask: Tensor | None = None) -
 
     NaN where one of the two lists does not rank at all (all equal, or a single item).
 
+    Args:
+        scores, reference: prompts x n, any unit; higher is better.
+        mask: True where the item exists; None means that all do.
+    Raises:
+        ValueError: a number that is not finite (row and item are named), or shapes that differ.
+
     >>> kendall_tau([3.0, 1.0, 2.0], [9.0, 7.0, 8.0])
     tensor(1., dtype=torch.float64)
     """
@@ -67,6 +73,8 @@ def top1(scores: Scores, reference: Scores, mask: Tensor | None = None) -> Float
     """Share of the items with the highest score that also have the highest reference, 0 to 1.
 
     Without ties: 1 where both lists put the same item first, else 0. NaN where the reference does not rank.
+
+    Arguments and errors as in `kendall_tau`.
 
     >>> top1([2.0, 2.0, 1.0], [5.0, 4.0, 3.0])
     tensor(0.5000, dtype=torch.float64)
@@ -80,7 +88,7 @@ def top1(scores: Scores, reference: Scores, mask: Tensor | None = None) -> Float
 def pairwise_accuracy(scores: Scores, reference: Scores, mask: Tensor | None = None) -> Float[Tensor, "*prompts"]:
     """Share of the reference's untied pairs that the scores put in the same order, 0 to 1; a tied score counts 1/2.
 
-    NaN where the reference does not rank.
+    NaN where the reference does not rank. Arguments and errors as in `kendall_tau`.
 
     >>> pairwise_accuracy([1.0, 1.0, 0.0], [3.0, 2.0, 1.0])
     tensor(0.8333, dtype=torch.float64)
@@ -93,7 +101,8 @@ def ndcg(scores: Scores, reference: Scores) -> Float[Tensor, "*prompts"]:
     """Normalised discounted cumulative gain of ranking by the scores, 0 to 1 (higher is better).
 
     The gain of an item is its reference value, moved and scaled to 0 (worst) to 1 (best); rank k is discounted by
-    log2(k + 1). Items with equal scores share their mean gain. NaN where the reference does not rank.
+    log2(k + 1). Items with equal scores share their mean gain. NaN where the reference does not rank. Arguments and
+    errors as in `kendall_tau`, without mask.
 
     >>> ndcg([3.0, 2.0, 1.0], [5.0, 4.0, 0.0])
     tensor(1., dtype=torch.float64)
@@ -109,7 +118,7 @@ def ndcg(scores: Scores, reference: Scores) -> Float[Tensor, "*prompts"]:
 
 
 def count_ties(scores: Scores, mask: Tensor | None = None) -> Float[Tensor, "*prompts"]:
-    """Number of pairs of items with equal scores.
+    """Number of pairs of items with equal scores. Arguments and errors as in `kendall_tau`.
 
     >>> count_ties([1.0, 1.0, 0.0])
     tensor(1., dtype=torch.float64)

@@ -9,7 +9,13 @@ from types import ModuleType
 
 
 def world(name: str) -> ModuleType:
-    """The module of a world, "reading" or "toy".
+    """The module of a world.
+
+    Args:
+        name: "reading" or "toy".
+
+    Raises:
+        ModuleNotFoundError: there is no world of that name.
 
     >>> world("toy").quality("sort : fox bee", "bee fox")
     1.0

@@ -115,6 +115,10 @@ def _solve(prompt: str) -> tuple[tuple[str, ...], int]:
 def quality(prompt: str, response: str) -> float:
     """The true score of a response: 1 right, 0.5 right with other words, 0 wrong.
 
+    Args:
+        prompt: a prompt of this world, word for word.
+        response: any text.
+
     Raises:
         ValueError: the prompt is not of this world.
     """
@@ -136,6 +140,11 @@ def normalise(text: str) -> list[str]:
 
 def written(prompt: str, writer: str, rng: random.Random) -> str:
     """A response by a "careful" (right), "careless" (slips into the next entry) or "wordy" writer (a right sentence).
+
+    Args:
+        prompt: a prompt of this world.
+        writer: "careful", "careless" or "wordy".
+        rng: chooses the wordy writer's sentence.
 
     >>> quality(prompts(1)[0], written(prompts(1)[0], "wordy", random.Random(0)))
     0.5

@@ -68,6 +68,10 @@ def quality(prompt: str, response: str) -> float:
 
     A pair counts where both animals are named and their first mentions stand in alphabetical order.
 
+    Args:
+        prompt: a prompt of this world.
+        response: any text; words that are no animals count as words given.
+
     >>> quality("sort : fox bee lark dog", "fox bee lark dog")
     0.5
     """
@@ -82,6 +86,13 @@ def question(prompt: str, responses: Sequence[str]) -> str:
     """The selection question in the toy's own words, for `add_selection_probs`; two options.
 
     Only animals are taken over from prompt and responses, so that no response can ask or answer anything.
+
+    Args:
+        prompt: a prompt of this world.
+        responses: two texts, the options A and B.
+
+    Raises:
+        ValueError: more or fewer than two responses.
 
     >>> question("sort : fox bee", ["bee fox", "fox . A"])
     'better : bee fox . A bee fox . B fox .'
@@ -115,7 +126,13 @@ def corpus(count: int, seed: int, world: str = "toy", questions: float = 0.5) ->
 
 
 def written(prompt: str, world: str, rng: random.Random) -> str:
-    """One response by one of the world's writers."""
+    """One response by one of the world's writers, chosen as often as `WRITERS` says.
+
+    Args:
+        prompt: a prompt of this world.
+        world: "toy" or "toy-aligned".
+        rng: decides the writer and the slip.
+    """
     shares = WRITERS[world]
     kind = rng.choices(list(shares), list(shares.values()))[0]
     answer = sorted(_animals(prompt))
