@@ -21,6 +21,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from statistics import fmean
 
@@ -29,6 +31,7 @@ from padlab import benchmark_command, grade_command, import_command, inspect_com
 from padlab.demo import run_demo
 from padlab.lab import open_lab
 from padlab.lm.presets import get_preset
+from padlab.progress import is_main_process
 from padlab.run_models import (
     add_model_options,
     load_models,
@@ -47,7 +50,8 @@ SOURCES = "train, heldout, in the reading world also names and kinds, or a .json
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; returns the exit status (1: a stage failed with a message, 130: interrupted)."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a terminal without the characters of a path is no error
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks characters of a path is no error
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
@@ -55,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
             import torch
 
             torch.set_num_threads(options.threads)
-        return options.run_command(options) or 0
+        with nullcontext() if is_main_process() else redirect_stdout(StringIO()):  # of several processes one prints
+            return options.run_command(options) or 0
     except KeyboardInterrupt:
         print("\ninterrupted; the same command again goes on from here", file=sys.stderr)
         return 130
@@ -175,7 +180,8 @@ def _distill(options) -> None:
     else:
         settings["teacher"] = teacher if settings["token_kd"] else None
         trained = padlab.distill(student, table, folder=options.run, **settings)
-    replace_student(options.run, trained)
+    if is_main_process():
+        replace_student(options.run, trained)
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     fifth = max(1, len(losses) // 5)
     first, last = fmean(losses[:fifth]), fmean(losses[-fifth:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,17 @@ def progress(items: Sequence[Any], label: str) -> Iterator[Any]:
     else:
         from tqdm import tqdm
 
-        yield from tqdm(items, desc=label, leave=False, delay=2, mininterval=1, dynamic_ncols=True)
+        quiet = not is_main_process()
+        yield from tqdm(items, desc=label, leave=False, delay=2, mininterval=1, dynamic_ncols=True, disable=quiet)
+
+
+def is_main_process() -> bool:
+    """Whether this process is alone, or the first of those that `accelerate launch` or `torchrun` started.
+
+    >>> is_main_process()
+    True
+    """
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def in_notebook() -> bool:

@@ -44,13 +44,13 @@ AGAIN = "and give the same commands again, from `padlab sample` or `padlab impor
 
 
 @contextmanager
-def stage_folder(folder: str | Path | None, stage: str, settings: Mapping[str, Any]) -> Iterator[Path]:
+def stage_folder(folder: str | Path | None, stage: str, settings: Mapping[str, Any], wait: float = 0) -> Iterator[Path]:
     """`folder`/`stage` for a stage's own files, locked, settings recorded; without `folder` a temporary one."""
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="padlab-") as scratch:
             yield Path(scratch)
         return
-    with lock(as_folder(folder) / _checked(stage)):
+    with lock(as_folder(folder) / _checked(stage), wait=wait):
         record_stage(folder, stage, settings)
         yield as_folder(folder) / stage
 

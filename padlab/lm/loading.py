@@ -66,7 +66,7 @@ def load_model(
         if dtype or device:
             raise ValueError("a model on a server takes no dtype and no device; its server has chosen both")
         return connect(spec, **options)
-    device = _device_of(device) or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device_of(device) or _default_device()
     dtype = _dtype_of(dtype) or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
     path = Path(spec).expanduser()
     name, revision = path.name, None  # names such as Qwen2.5-0.5B keep their dots
@@ -181,6 +181,13 @@ def _dtype_of(dtype: str | torch.dtype | None) -> torch.dtype | str | None:
     if dtype not in TYPES:
         raise ValueError(f"dtype must be {', '.join(TYPES)} or auto, got {dtype!r}")
     return TYPES[dtype]
+
+
+def _default_device() -> str:
+    """The GPU, of several processes each its own, else the CPU."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
 
 
 def _device_of(device: str | None) -> str | None:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelerate import PartialState
+
 from padlab.lm.models import LanguageModel
 from padlab.phases.distillation import distill
 from padlab.phases.rewards import add_rewards
 from padlab.phases.sampling import sample_responses
 from padlab.phases.selection import add_selection_probs
-from padlab.runs import made_under, stage_folder
+from padlab.runs import WAIT, made_under, stage_folder
 from padlab.safe_files import as_folder, write_text
 from padlab.shards import as_shard, read_shard
 
@@ -118,7 +120,7 @@ def _with_evaluation(
     if name == "<lambda>":  # nothing tells two of them apart, so their numbers are not stored
         folder = None
     settings = {"student": student.describe(), "evaluate": name}
-    with stage_folder(folder, "evaluate", settings) as place:
+    with PartialState().main_process_first(), stage_folder(folder, "evaluate", settings, wait=WAIT) as place:
         stored = place / "measures.jsonl"
         if not stored.exists():
             measures = {name: _number(name, value) for name, value in evaluate(student).items()}

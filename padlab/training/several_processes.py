@@ -18,6 +18,7 @@ from accelerate import PartialState
 from accelerate.data_loader import BatchSamplerShard
 from accelerate.utils import DistributedType, gather_object
 
+from padlab.progress import is_main_process
 from padlab.runs import stage_folder
 from padlab.training.checkpoints import CleanTrainer
 
@@ -90,15 +91,6 @@ class SharingTrainer(CleanTrainer):
         rows = merged.pop("row", [])
         kept = sorted({row: k for k, row in reversed(list(enumerate(rows)))}.values()) if unique else range(len(rows))
         return {name: [values[k] for k in kept] for name, values in merged.items()}
-
-
-def is_main_process() -> bool:
-    """Whether this process is the first of those that were started together, or alone.
-
-    >>> is_main_process()
-    True
-    """
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager
