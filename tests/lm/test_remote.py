@@ -154,13 +154,19 @@ def test_text_whose_tokens_differ_on_the_server_is_an_error_that_names_the_row(t
     spelled = {"prompt": "Hi", "responses": ["a <end_of_turn> b", "c"]}
     with pytest.raises(RuntimeError, match=r"row 1, response 0: .*(tokens where|token \d+ is)"):
         padlab.add_rewards([ROWS[0] | {"responses": ["a", "b"], "finished": None}, spelled], remote)
-    letters = tiny.student.tokenizer("the", add_special_tokens=False)["input_ids"]
-    pieces = [tiny.student.tokenizer.convert_tokens_to_ids(letter) for letter in "the"]
-    assert letters != pieces  # "the" in three tokens, as a model may sample it
-    odd = {"prompt": "Hi", "responses": ["the"], "response_ids": [pieces]}
-    odd["response_tokenizer"] = remote.tokenizer_hash()
-    with pytest.raises(RuntimeError, match=r"row 0, response 0: .*response_ids"):
-        padlab.add_rewards([odd], remote)
+    encode = lambda text: tiny.student.tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    words = [(word, i) for word, i in tiny.student.tokenizer.get_vocab().items() if word.isalpha() and word.isascii()]
+    split = ((a + b, [i, j]) for a, i in words for b, j in words if len(encode(a + b)) == 2 and encode(a + b) != [i, j])
+    letters = [tiny.student.tokenizer.convert_tokens_to_ids(letter) for letter in "the"]
+    for text, ids in (("the", letters), next(split)):  # ids as a model may sample them, which are not those of the text
+        odd = {
+            "prompt": "Hi",
+            "responses": [text],
+            "response_ids": [ids],
+            "response_tokenizer": remote.tokenizer_hash(),
+        }
+        with pytest.raises(RuntimeError, match=r"row 0, response 0: .*response_ids"):
+            padlab.add_rewards([odd], remote)
 
 
 def test_text_that_spells_control_tokens_stays_plain_where_ids_are_sent(tiny, vllm):
@@ -169,10 +175,17 @@ def test_text_that_spells_control_tokens_stays_plain_where_ids_are_sent(tiny, vl
     assert far == pytest.approx(near, abs=2e-5)
 
 
-@pytest.mark.parametrize("form", ["vllm", "llama"])
-def test_the_tokenizer_of_another_model_is_noticed(tiny, serve, form):
-    with pytest.raises(RuntimeError, match=r"tokenizer|tokens where"):
-        load(serve(tiny.student, form), tiny.teacher)
+@pytest.mark.parametrize(
+    ("form", "served", "given", "message"),
+    [
+        ("vllm", "teacher", "student", "tokenizer is another model's"),
+        ("vllm", "student", "teacher", "tokenizer= is its model's own"),  # with ids that the model does not have
+        ("llama", "student", "teacher", "tokens where the tokenizer has"),
+    ],
+)
+def test_the_tokenizer_of_another_model_is_noticed(tiny, serve, form, served, given, message):
+    with pytest.raises(RuntimeError, match=message):
+        load(serve(getattr(tiny, served), form), getattr(tiny, given))
 
 
 def test_shifted_log_probabilities_are_noticed(tiny, serve):
@@ -259,7 +272,7 @@ REPLIES = {  # what the server does at every request -> (words of the error, tri
     "a list": ((200, [1]), "no JSON object", 1),
     "unknown": ((404, {"detail": "Not Found"}), "HTTP 404.*/v1.*Not Found", 1),
     "no key": ((401, {"error": "Unauthorized"}), "HTTP 401.*PADLAB_API_KEY", 1),
-    "redirect": ((302, {}, [("Location", "http://127.0.0.1:9/")]), "HTTP 302", 1),
+    "redirect": ((302, {}, [("Location", "http://127.0.0.1:9/")]), "HTTP 302.*final address", 1),
     "broken": ((500, {"error": "CUDA error"}), "HTTP 500.*CUDA error.*folder= or cache=", client.TRIES),
     "starting": ((503, b""), "HTTP 503", client.TRIES),
     "silent": (SILENCE, "no reply within 0.2 s", client.TRIES),

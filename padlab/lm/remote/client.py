@@ -25,6 +25,7 @@ TRIES = 5
 FIRST_WAIT, LONGEST_WAIT = 1.0, 120.0  # seconds between tries: doubled each time, or what the server asks for
 PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be over at the next try
 HINTS = {
+    **dict.fromkeys((301, 302, 307, 308), "it redirects, and the key must not go elsewhere: give the final address"),
     401: f"set the environment variable {KEY} to the server's key",
     403: f"the key in {KEY} may not do this",
     404: "the address must end where /completions begins, mostly in /v1",
@@ -59,12 +60,12 @@ def split_address(spec: str) -> tuple[str, str]:
     >>> split_address("openai:http://localhost:8000/v1/#Qwen/Qwen2.5-0.5B-Instruct")
     ('http://localhost:8000/v1', 'Qwen/Qwen2.5-0.5B-Instruct')
     """
-    parts = urlsplit(spec.removeprefix(PREFIX).strip())
-    if "@" in parts.netloc or "?" in spec:
+    if "@" in spec.partition("#")[0] or "?" in spec:
         raise ValueError(
             f"the address of a server must hold no user, password or ?query: keys are read from the environment "
             f"variable {KEY} only"
         )
+    parts = urlsplit(spec.removeprefix(PREFIX).strip())
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError("a model on a server is written openai:http://host:port/v1#model")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", parts.fragment.strip()

@@ -188,7 +188,8 @@ class Server:
         written = (reply["usage"] or {}).get("completion_tokens", max_new_tokens)
         if not finished and written < max_new_tokens:
             raise RemoteError(
-                f"the server stopped after {written} of {max_new_tokens} tokens: its context is too short (--n_ctx)"
+                f"the server stopped after {written} of {max_new_tokens} tokens ({reply['finish_reason']}); is its "
+                "context too short (--n_ctx)?"
             )
         if finished:
             ids.append(last if last in stops else end_of_turn_id(self.tokenizer))
