@@ -83,8 +83,9 @@ def write_text(path: Path, text: str, *, locked: bool = False) -> None:
             os.fsync(file.fileno())
         os.replace(scratch, path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise OSError(f"cannot write {path}: {error.strerror}. What was finished before is still there.") from error
+    finally:
+        scratch.unlink(missing_ok=True)  # there only if something went wrong, Ctrl-C too
 
 
 @contextmanager
@@ -122,7 +123,7 @@ def seal(folder: Path, settings: str = "") -> None:
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": file_hash(folder / name)} for name in _in(folder)
     }
-    write_json(folder / SEAL, {"settings": settings, "files": files})
+    write_json(folder / SEAL, {"settings": settings, "files": files}, locked=True)
 
 
 def fault_of(folder: Path, settings: str = "") -> str:
