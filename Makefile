@@ -27,8 +27,8 @@ check: $(VENV)/.ready  ## style, structure, rankings, losses, chat, table: at mo
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(THREADS) $(FAST_TESTS)
 
 docs: $(VENV)/.ready  ## the documentation as a site, from docs/, the docstrings and the notebooks as saved
-	OMP_NUM_THREADS=1 $(PY) -m sphinx -q -W --keep-going docs site
-	@echo "the site is $(CURDIR)/site/index.html"
+	OMP_NUM_THREADS=1 $(PY) -m sphinx -q -W --keep-going -d site/scratch docs site/html
+	@echo "the site is $(CURDIR)/site/html/index.html"
 
 notebooks: $(VENV)/.ready  ## execute all notebooks anew, in place; prints the time of each
 	$(PY) bench/notebooks.py
