@@ -36,6 +36,7 @@ from padlab.run_models import (
     add_model_options,
     load_models,
     model_choice,
+    named_models,
     positive,
     replace_student,
     trained_student,
@@ -132,7 +133,7 @@ def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
 
 
 def _sample(options) -> None:
-    choice = {name: getattr(options, name) for name in ("preset", "student", "teacher")}
+    choice = named_models(options)
     student, _ = load_models(choice)
     record_stage(options.run, "models", choice)
     settings = _with_flags(get_preset(options.preset).sampling(), options)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import padlab
 from padlab.lm.presets import get_preset
-from padlab.run_models import add_model_options
+from padlab.run_models import add_model_options, named_models
 from padlab.runs import WAIT, has_candidates, load_candidates, record_stage, save_candidates
 from padlab.safe_files import lock
 
@@ -42,7 +42,7 @@ def import_ranked(options: argparse.Namespace) -> None:
         table = padlab.from_ranked(read_rows(options.file), **settings)
     for warning in caught:
         print(f"note: {warning.message}")
-    choice = {name: getattr(options, name) for name in ("preset", "student", "teacher")}
+    choice = named_models(options)
     get_preset(options.preset)
     path = options.run / "candidates.jsonl"
     with lock(options.run, wait=WAIT):

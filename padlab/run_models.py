@@ -10,6 +10,7 @@ from pathlib import Path
 
 import padlab
 from padlab.lm.presets import get_preset
+from padlab.lm.remote.client import PREFIX
 from padlab.runs import WAIT, read_manifest
 from padlab.safe_files import fault_of, lock, remove_sealed, seal, writing
 
@@ -22,10 +23,16 @@ def positive(text: str) -> int:
 
 
 def add_model_options(stage: argparse.ArgumentParser) -> None:
-    """--preset, --student and --teacher."""
+    """--preset, --student, --teacher and --tokenizer."""
     stage.add_argument("--preset", default="reading", help=f"{', '.join(padlab.PRESETS)} (default: reading)")
-    stage.add_argument("--student", help="a Hub id, folder or .gguf file instead of the preset's")
+    stage.add_argument("--student", help="a Hub id, folder, .gguf file or openai:http://host:port/v1#model")
     stage.add_argument("--teacher", help="likewise")
+    stage.add_argument("--tokenizer", help="of a model on a server: a Hub id, folder or .gguf file")
+
+
+def named_models(options: argparse.Namespace) -> dict[str, str | None]:
+    """What `add_model_options` was given, as the manifest records it."""
+    return {name: getattr(options, name) for name in ("preset", "student", "teacher", "tokenizer")}
 
 
 def model_choice(run: Path) -> dict[str, str | None]:
@@ -38,7 +45,7 @@ def model_choice(run: Path) -> dict[str, str | None]:
 
 def load_models(choice: dict[str, str | None]) -> padlab.Pair:
     """Student and teacher: those named, the others from the preset."""
-    named = {role: padlab.load_model(choice[role]) for role in ("student", "teacher") if choice[role]}
+    named = {role: _load(choice, role) for role in ("student", "teacher") if choice[role]}
     if len(named) == 2:
         return padlab.Pair(**named)
     return padlab.load_pair(choice["preset"])._replace(**named)
@@ -48,10 +55,16 @@ def load_student(choice: dict[str, str | None]) -> padlab.LanguageModel:
     """The student alone: named, or the preset's, without its teacher where the two are separate models."""
     preset = get_preset(choice["preset"])
     if choice["student"]:
-        return padlab.load_model(choice["student"])
+        return _load(choice, "student")
     if preset.world or preset.keep_blocks or preset.name == "tiny":
         return padlab.load_pair(preset.name).student
     return replace(padlab.load_model(preset.student), training=preset.training())
+
+
+def _load(choice: dict[str, str | None], role: str) -> padlab.LanguageModel:
+    spec, tokenizer = choice[role], choice.get("tokenizer")
+    on_server = spec.startswith(PREFIX) and tokenizer
+    return padlab.load_model(spec, **({"tokenizer": tokenizer} if on_server else {}))
 
 
 def trained_student(run: Path, student: padlab.LanguageModel) -> padlab.LanguageModel:

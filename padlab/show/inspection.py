@@ -15,9 +15,9 @@ import numpy as np
 from padlab.candidates import check_candidates
 from padlab.conversations import Message, prompt_columns, transcript
 from padlab.lm.encoding import candidate_ids
-from padlab.lm.fast.scoring import score_ids
 from padlab.lm.models import LanguageModel
 from padlab.lm.plain_text import token_texts
+from padlab.lm.remote.dispatch import score_ids
 from padlab.phases.multiple_choice import Answers, joined, multiple_choice_question
 from padlab.phases.sampling import sample_responses
 from padlab.phases.selection import ASK, orders_of, selection_columns

@@ -83,7 +83,8 @@ def examine(
     findings = [_finding(check, model) for check in checks]
     if all(finding.status != "problem" for finding in findings):
         findings += [_finding(_selection_questions, model), _finding(_reading, model)]
-    findings.append(_finding(_memory, model, n, prompt_tokens, response_tokens, lora))
+    if isinstance(model.model, torch.nn.Module):
+        findings.append(_finding(_memory, model, n, prompt_tokens, response_tokens, lora))
     return Examination(model.name, findings)
 
 
@@ -92,7 +93,11 @@ def _finding(check: Callable[..., tuple], *arguments: Any) -> Finding:
     topic = check.__name__.strip("_").replace("_", " ")
     try:
         return Finding(topic, *check(*arguments))
-    except (ValueError, FloatingPointError) as error:  # e.g. a context that is too short, weights that overflow
+    except (
+        ValueError,
+        FloatingPointError,
+        RuntimeError,
+    ) as error:  # e.g. a context that is too short, weights that overflow
         return Finding(topic, "problem", str(error))
 
 
@@ -200,7 +205,7 @@ def _reading(model: LanguageModel) -> tuple[str, str, dict[str, float]] | tuple[
     sampling = {"n": 2, "max_new_tokens": READING_TOKENS, "quality": reading.quality}
     try:
         right = evaluate_samples(model, None, prompts, temperature=0.01, **sampling).per_prompt["right"].mean()
-    except ValueError as error:  # a context or vocabulary that is too small
+    except (ValueError, RuntimeError) as error:  # a context or vocabulary that is too small, a server's refusal
         return "note", f"the notes of the reading world cannot be put to this model: {error}"
     text = f"answers {right:.0%} of {len(prompts)} questions about short notes right, greedily, word by word"
     return "ok" if right >= 0.5 else "note", f"{text} (padlab.worlds.reading)", {"reading_accuracy": float(right)}

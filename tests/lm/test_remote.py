@@ -16,6 +16,9 @@ from padlab.lm.models import LanguageModel
 from padlab.lm.plain_text import plain_text
 from padlab.lm.remote import client
 from padlab.lm.remote.server import AT_ONCE
+from padlab.show.snapshot import preferences
+from padlab.study.benchmarks.answers import generate_answers
+from padlab.study.benchmarks.questions import Question
 from tests.lm.remote_server import CLOSE, SILENCE, RemoteServer
 
 KINDS = {  # name -> (which tiny model, form of the server, its options)
@@ -448,3 +451,23 @@ def test_a_teacher_on_a_server_on_the_command_line(tiny, serve, tmp_path, monkey
     for arguments in (sample, ["score", run, "--selection", "pairwise"], ["distill", run, "--epochs", "1"]):
         assert main(arguments) == 0, capsys.readouterr().err
     assert json.loads(Path(run, "manifest.json").read_text())["stages"]["models"]["teacher"] == server.url
+
+
+def test_a_tokenizer_is_named_on_the_command_line(tiny, serve, tmp_path):
+    tiny.teacher.tokenizer.save_pretrained(tmp_path / "tokenizer")
+    server, run = serve(tiny.teacher), str(tmp_path / "run")
+    sample = ["sample", run, "--preset", "tiny", "--teacher", server.url, "--limit", "2", "--max-new-tokens", "2"]
+    assert main(sample) == 1, "the server's name for it is no tokenizer"
+    assert main([*sample, "--tokenizer", str(tmp_path / "tokenizer")]) == 0
+    assert main(["score", run, "--selection", "none"]) == 0
+
+
+def test_doctor_inspector_and_benchmarks_take_a_model_on_a_server(vllm, tiny):
+    remote, scores = vllm[0], []
+    found, expected = padlab.examine(remote), padlab.examine(tiny.teacher)
+    assert found.numbers["option_mass"] == pytest.approx(expected.numbers["option_mass"], abs=1e-5)
+    for teacher in (remote, tiny.teacher):
+        inspection = padlab.Inspection(tiny.student, teacher, "Name a colour.", ["red fish", "blue"]).score()
+        scores.append(preferences(inspection.snapshot(), 0.0, 10.0).scores["teacher"])
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+    assert len(generate_answers(remote, [Question("1", ("Hi",))], max_new_tokens=3)) == 1

@@ -9,8 +9,8 @@ from typing import Any
 
 from padlab.conversations import Message, transcript
 from padlab.lm.chat import encode_chat
-from padlab.lm.fast.scoring import check_known_ids
 from padlab.lm.models import LanguageModel
+from padlab.lm.remote.dispatch import check_known_ids
 from padlab.phases.sampling import draw_responses
 from padlab.progress import progress
 from padlab.shards import cached_rows
