@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from padlab.bundled import bundled
-from padlab.runs import as_folder
+from padlab.safe_files import as_folder
 
 NOTEBOOK = "00_quickstart.ipynb"
 CELL_TIMEOUT = 1800  # seconds

@@ -226,7 +226,7 @@ def test_constraints_lie_within_the_ranges():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.lower().split("==") for line in lines if "==" in line)
     extras = project["optional-dependencies"]
-    for text in [*project["dependencies"], *extras["lab"], *extras["dev"]]:
+    for text in [*project["dependencies"], *extras["lab"], *extras["dev"], *extras["docs"]]:
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[requirement.name]), text
 

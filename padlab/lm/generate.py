@@ -21,9 +21,9 @@ from torch.nn.functional import pad
 from padlab.lm.chat import stop_ids
 from padlab.lm.fast.memory import in_halves
 from padlab.lm.fast.prefill import Recompute, cache_is_exact, next_logits, prefill
-from padlab.lm.fast.scoring import evaluation_mode, not_finite
+from padlab.lm.fast.scoring import evaluation_mode
 from padlab.lm.plain_text import control_tokens
-from padlab.lm.probe import check_language_model
+from padlab.lm.probe import check_language_model, not_finite
 
 COMPACT_BELOW = 7 / 8  # finished rows leave the batch when at most this share is unfinished (the cache is copied then)
 TOP_TOKENS = 512  # the nucleus is looked for among so many tokens before the whole vocabulary is sorted

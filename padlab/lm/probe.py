@@ -7,6 +7,7 @@ trains.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,6 +30,25 @@ def check_language_model(model: Any) -> None:
         raise ValueError(
             f"{_name(model)} cannot be scored, sampled or trained as a causal language model: {_refusals[model]}"
         )
+
+
+def check_known_ids(model: Any, ids: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    """ValueError naming the first text with a token id for which the model has no embedding."""
+    known = model.get_input_embeddings().weight.shape[0]
+    for name, row in zip(names, ids, strict=True):
+        if (largest := max(row, default=0)) >= known:
+            raise ValueError(
+                f"{name}: token id {largest}, but the model has embeddings for {known} tokens only; the tokenizer "
+                "belongs to another model, or tokens were added to it: model.resize_token_embeddings(len(tokenizer))"
+            )
+
+
+def not_finite(model: Any) -> str:
+    """What to say of a model whose logits are NaN or infinite."""
+    advice = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
+    if model.dtype == torch.float32:
+        advice = "its weights are damaged, or were trained at too high a rate: load or train it again"
+    return f"the model's logits are not finite ({model.dtype}); {advice}"
 
 
 def ordinary_ids(model: Any, *numbers: int) -> list[int]:

@@ -38,6 +38,7 @@ class SharingTrainer(CleanTrainer):
                 f"one process works on one GPU, and there are {args.n_gpu}: start one process per GPU with `accelerate "
                 "launch`, or choose one with CUDA_VISIBLE_DEVICES=0"
             )
+        self._passes_left = 0  # of the optimizer batch
         super().__init__(model=model, args=args, **others)
         if (kind := self.accelerator.distributed_type) in SHARDED:
             raise ValueError(

@@ -113,7 +113,7 @@ def of_family(tiny, family):
 def test_logits_that_are_not_finite_are_refused(tiny):
     broken = LanguageModel(copy.deepcopy(tiny.student.model), tiny.student.tokenizer, "broken", "")
     broken.model.model.norm.weight.data.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match=r"logits are not finite.*dtype='float32'"):
+    with pytest.raises(FloatingPointError, match=r"logits are not finite"):
         sample_responses(broken, ["Hi"], n=2, max_new_tokens=3)
 
 

@@ -201,7 +201,7 @@ def test_broken_weights_stop_the_stage_before_anything_wrong_is_kept(tiny, tmp_p
     network = copy.deepcopy(tiny.teacher.model)
     network.get_decoder().norm.weight.data[0] = float("nan")
     model = LanguageModel(network, tiny.teacher.tokenizer, "broken")
-    with pytest.raises(FloatingPointError, match=r"row 0: the model's logits are not finite .*dtype='float32'"):
+    with pytest.raises(FloatingPointError, match=r"row 0: the model's logits are not finite"):
         add_selection_probs([{"prompt": "p", "responses": ["a", "b"]}], model, folder=tmp_path)
     assert not list(tmp_path.glob("select/*"))
 

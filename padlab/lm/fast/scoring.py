@@ -22,7 +22,7 @@ from padlab.lm.fast.memory import attempt, in_halves, ran_out_of_memory
 from padlab.lm.fast.packing import ResponseBatch, TokenIds, check_token_ids, make_response_batch
 from padlab.lm.fast.prefix_tree import PrefixTreeBatch, make_prefix_tree_batch
 from padlab.lm.logprobs import token_logprobs
-from padlab.lm.probe import check_language_model, ordinary_ids
+from padlab.lm.probe import check_known_ids, check_language_model, not_finite, ordinary_ids
 
 Scores = dict[tuple[int, ...], list[float]]  # token ids of a response -> log-probability of each token
 
@@ -247,25 +247,6 @@ def _does_not_fit(name: str, prompt: TokenIds, response: TokenIds) -> str:
         f"{name}: scoring one response of {len(response)} tokens behind a prompt of {len(prompt)} does not fit into "
         "memory. Use shorter responses (max_new_tokens, max_response_tokens) or prompts, or load with dtype='bfloat16'"
     )
-
-
-def check_known_ids(model: Any, ids: Sequence[TokenIds], names: Sequence[str]) -> None:
-    """ValueError naming the first text with a token id for which the model has no embedding."""
-    known = model.get_input_embeddings().weight.shape[0]
-    for name, row in zip(names, ids, strict=True):
-        if (largest := max(row, default=0)) >= known:
-            raise ValueError(
-                f"{name}: token id {largest}, but the model has embeddings for {known} tokens only; the tokenizer "
-                "belongs to another model, or tokens were added to it: model.resize_token_embeddings(len(tokenizer))"
-            )
-
-
-def not_finite(model: Any) -> str:
-    """What to say of a model whose logits are NaN or infinite."""
-    advice = "load it with dtype='float32' (or bfloat16: float16 overflows), or try attn_implementation='eager'"
-    if model.dtype == torch.float32:
-        advice = "its weights are damaged, or were trained at too high a rate: load or train it again"
-    return f"the model's logits are not finite ({model.dtype}); {advice}"
 
 
 def _check_finite(model: Any, logps: Float[Tensor, "responses length"], names: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from padlab.lm import probe
 from padlab.lm.fast import scoring
 from padlab.lm.remote.server import Server
 
@@ -19,9 +20,9 @@ def score_ids(model: Any, prompts: Sequence[Any], responses: Sequence[Any], **op
 
 
 def check_known_ids(model: Any, ids: Sequence[Sequence[int]], names: Sequence[str]) -> None:
-    """As `padlab.lm.fast.scoring.check_known_ids`; a server checks ids itself."""
+    """As `padlab.lm.probe.check_known_ids`; a server checks ids itself."""
     if not isinstance(model, Server):
-        scoring.check_known_ids(model, ids, names)
+        probe.check_known_ids(model, ids, names)
 
 
 def rows_per_shard(model: Any, shard_size: int) -> int:
