@@ -8,6 +8,7 @@ from pathlib import Path
 
 import padlab
 from padlab.run_models import load_student, model_choice, positive, trained_student
+from padlab.safe_files import as_folder
 
 NAMES = ("alpaca_eval", "arena_hard", "mt_bench", "gsm8k")
 
@@ -18,7 +19,7 @@ def add_parser(commands) -> None:
     parser.add_argument("benchmark", choices=NAMES)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--model", help="a Hub id, a folder, a .gguf file or 'embedded'")
-    who.add_argument("--run", type=Path, help="run folder: its trained student")
+    who.add_argument("--run", type=as_folder, help="run folder: its trained student")
     who.add_argument("--read", type=Path, metavar="FILE", help="print the results of an official file of judgements")
     parser.add_argument("--before", action="store_true", help="with --run: the student before training")
     parser.add_argument("--name", dest="name_in_file", help="the model's name in the answer file (default: its own)")

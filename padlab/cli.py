@@ -40,9 +40,10 @@ from padlab.run_models import (
     positive,
     replace_student,
     trained_student,
+    training_target,
 )
 from padlab.runs import WAIT, load_candidates, read_manifest, record_stage, save_candidates, save_table
-from padlab.safe_files import hide_secrets, lock, write_json
+from padlab.safe_files import as_folder, hide_secrets, lock, write_json
 
 SAMPLING = ("n", "temperature", "top_p", "max_new_tokens")
 SOURCES = "train, heldout, in the reading world also names and kinds, or a .jsonl file"
@@ -126,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
     stage = commands.add_parser(name, help=text)
-    stage.add_argument("run", type=Path, help="run folder")
+    stage.add_argument("run", type=as_folder, help="run folder")
     stage.add_argument("--threads", type=positive, help="CPU threads (default: torch's)")
     stage.set_defaults(run_command=run)
     return stage
@@ -134,13 +135,15 @@ def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
 
 def _sample(options) -> None:
     choice = named_models(options)
+    if "import" in read_manifest(options.run)["stages"]:
+        raise ValueError(f"the responses of {options.run} were imported; use another folder to sample")
     student, _ = load_models(choice)
     record_stage(options.run, "models", choice)
     settings = _with_flags(get_preset(options.preset).sampling(), options)
     settings |= {name: getattr(options, name) for name in ("seed", "distinct", "oversample")}
     prompts, _ = _prompts(get_preset(options.preset), options)
     table = padlab.sample_responses(student, prompts, **settings, folder=options.run)
-    path = save_candidates(options.run, table)
+    path = save_candidates(options.run, table, replace=True)
     print(f"{len(table)} prompts sampled, {sum(table['duplicates'])} repeated responses -> {path}")
 
 
@@ -182,7 +185,8 @@ def _distill(options) -> None:
         settings["teacher"] = teacher if settings["token_kd"] else None
         trained = padlab.distill(student, table, folder=options.run, **settings)
     if is_main_process():
-        replace_student(options.run, trained)
+        method = read_manifest(options.run)["stages"].get("select", {}).get("method", "pairwise")
+        replace_student(options.run, trained, {**settings, "selection": method})
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     fifth = max(1, len(losses) // 5)
     first, last = fmean(losses[:fifth]), fmean(losses[-fifth:])
@@ -192,7 +196,6 @@ def _distill(options) -> None:
 def _distill_in_rounds(options, student, teacher, table, settings):
     """The student after all rounds; prints a line per round, and records the settings as a single training does."""
     sampling = _sampling(options.run)
-    record_stage(options.run, "checkpoints", settings)
     folder = options.run / "rounds"
     trained, history = padlab.run_rounds(
         student, teacher, table, rounds=options.rounds, sampling=sampling, folder=folder, **settings
@@ -231,34 +234,35 @@ def _evaluate(options) -> None:
         for name, model in models.items()
     ]
     table = samples[0].table
-    target = {name: float(stages["checkpoints"][name]) for name in ("alpha", "beta")}
+    trained_with = training_target(run)
+    target = {name: float(trained_with[name]) for name in ("alpha", "beta")}
     if target["alpha"] > 0:
-        method = stages.get("select", {}).get("method", "pairwise")
+        method = trained_with["selection"]
         table = padlab.add_selection_probs(table, teacher, method, folder=run / "evaluate" / "before")
     agreement = [padlab.rank_agreement(model, teacher, table, quality=quality, **target) for model in models.values()]
+    on_same, result = _comparison(f"the same held-out responses ({len(prompts)} prompts)", *agreement)
+    on_fresh, more = _comparison(f"fresh samples ({len(prompts)} prompts)", *samples)
+    with lock(run, wait=WAIT):
+        save_table(agreement[0].table, run / "heldout.jsonl", locked=True)
+        write_json(run / "evaluation.json", result | more, locked=True)
     print("target: alpha {alpha:g}, beta {beta:g}".format(**target))
     if "import" in stages:
         print(
             "the responses below are compared with the preset's teacher, not with those who made the imported ranking"
         )
-    result = _print_comparison(f"the same held-out responses ({len(prompts)} prompts)", *agreement)
-    result |= _print_comparison(f"fresh samples ({len(prompts)} prompts)", *samples)
-    with lock(run, wait=WAIT):
-        save_table(agreement[0].table, run / "heldout.jsonl", locked=True)
-        write_json(run / "evaluation.json", result, locked=True)
-    print(f"\n-> {run / 'evaluation.json'}")
+    print(f"{on_same}\n{on_fresh}\n\n-> {run / 'evaluation.json'}")
 
 
-def _print_comparison(title: str, before, after) -> dict[str, dict]:
-    """Print means before and after with paired differences; the same as plain values."""
-    print(f"\n{title}   before   after   difference [95 % interval]")
+def _comparison(title: str, before, after) -> tuple[str, dict[str, dict]]:
+    """Lines with means before and after and paired differences; the same as plain values."""
+    lines = [f"\n{title}   before   after   difference [95 % interval]"]
     old, new = before.intervals(), after.intervals()
     result = {}
     for name, change in padlab.paired_differences(before, after).items():
         means = {"before": old[name].estimate, "after": new[name].estimate}
-        print(f"  {name:18} {means['before']:8.3f} {means['after']:8.3f}   {change}")
+        lines.append(f"  {name:18} {means['before']:8.3f} {means['after']:8.3f}   {change}")
         result[name] = {**means, "difference": change._asdict()}
-    return result
+    return "\n".join(lines), result
 
 
 def _doctor(options) -> None:

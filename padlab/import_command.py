@@ -9,8 +9,8 @@ from pathlib import Path
 import padlab
 from padlab.lm.presets import get_preset
 from padlab.run_models import add_model_options, named_models
-from padlab.runs import WAIT, has_candidates, load_candidates, record_stage, save_candidates
-from padlab.safe_files import lock
+from padlab.runs import WAIT, has_candidates, load_candidates, record_stage, same_columns, save_candidates
+from padlab.safe_files import as_folder, lock
 
 
 def add_parser(commands) -> None:
@@ -19,7 +19,7 @@ def add_parser(commands) -> None:
         "import", help="ranked responses (scores, ranks, preferences) instead of phases 1 and 2"
     )
     parser.add_argument("file", type=Path, help=".jsonl, .json, .csv, .tsv or .parquet (also .gz)")
-    parser.add_argument("run", type=Path, help="run folder; `padlab distill` trains on it without a teacher")
+    parser.add_argument("run", type=as_folder, help="run folder; `padlab distill` trains on it without a teacher")
     add_model_options(parser)
     for name, what in (("prompt", "the questions"), ("responses", "the responses"), ("score", "the scores")):
         parser.add_argument(f"--{name}", metavar="COLUMN", help=f"column of {what} (default: recognised)")
@@ -46,8 +46,8 @@ def import_ranked(options: argparse.Namespace) -> None:
     get_preset(options.preset)
     path = options.run / "candidates.jsonl"
     with lock(options.run, wait=WAIT):
-        if has_candidates(options.run) and load_candidates(options.run)[:] != table[:]:
-            raise ValueError(f"{path} holds other responses already; use another folder, or delete that file first")
+        if has_candidates(options.run) and not same_columns(load_candidates(options.run), table, table.column_names):
+            raise ValueError(f"{path} holds other data already; use another folder, or delete that file first")
         record_stage(options.run, "models", choice)
         record_stage(options.run, "import", {"file": options.file.name, **columns, "scale": options.scale, **spread})
         save_candidates(options.run, table)

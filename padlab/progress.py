@@ -26,7 +26,7 @@ def is_main_process() -> bool:
     >>> is_main_process()
     True
     """
-    return int(os.environ.get("RANK", "0")) == 0
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
 def in_notebook() -> bool:

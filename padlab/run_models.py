@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import padlab
 from padlab.lm.presets import get_preset
 from padlab.lm.remote.client import PREFIX
 from padlab.runs import WAIT, read_manifest
-from padlab.safe_files import fault_of, lock, remove_sealed, seal, writing
+from padlab.safe_files import as_folder, fault_of, lock, remove_sealed, seal, write_json, writing
+
+TARGET = "trained_with.json"  # beside the student's weights
 
 
 def positive(text: str) -> int:
@@ -32,7 +37,9 @@ def add_model_options(stage: argparse.ArgumentParser) -> None:
 
 def named_models(options: argparse.Namespace) -> dict[str, str | None]:
     """What `add_model_options` was given, as the manifest records it."""
-    return {name: getattr(options, name) for name in ("preset", "student", "teacher", "tokenizer")}
+    named = {name: getattr(options, name) for name in ("student", "teacher", "tokenizer")}
+    local = {name: str(as_folder(spec)) for name, spec in named.items() if spec and Path(spec).expanduser().exists()}
+    return {"preset": options.preset, **named, **local}
 
 
 def model_choice(run: Path) -> dict[str, str | None]:
@@ -84,14 +91,27 @@ def trained_student(run: Path, student: padlab.LanguageModel) -> padlab.Language
     return student.with_weights(with_adapter(student.model, folder), f"adapter {folder.name}")
 
 
-def replace_student(run: Path, trained) -> None:
-    """Write the trained student beside the old one and swap, so that no mixture of two is ever there."""
+def replace_student(run: Path, trained: padlab.LanguageModel, settings: Mapping[str, Any]) -> None:
+    """Write the trained student beside the old one and swap, so that no mixture of two is ever there.
+
+    Args:
+        run: the folder.
+        trained: the student.
+        settings: alpha, beta and the method of selection it was trained with, kept beside it.
+    """
     scratch, place = run / ".student", run / "student"
-    with lock(run, wait=WAIT):
+    with lock(run, ".student.lock", wait=WAIT):
         shutil.rmtree(scratch, ignore_errors=True)
         with writing(place):
             trained.save(scratch)
+            write_json(scratch / TARGET, {name: settings[name] for name in ("alpha", "beta", "selection")})
             seal(scratch)
-        if place.exists():
-            remove_sealed(place)
-        os.replace(scratch, place)
+        with lock(run, wait=WAIT):
+            if place.exists():
+                remove_sealed(place)
+            os.replace(scratch, place)
+
+
+def training_target(run: Path) -> dict[str, Any]:
+    """What the run's student was trained towards: alpha, beta, selection (the method of asking)."""
+    return json.loads((run / "student" / TARGET).read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import padlab
 from padlab.candidates import add_columns
 from padlab.safe_files import (
+    Busy,
     as_folder,
     as_jsonl,
     fingerprint,
@@ -64,18 +65,29 @@ def record_stage(folder: str | Path, stage: str, settings: Mapping[str, Any]) ->
     """Write a stage's settings into the manifest, those that hold a secret left out; returns their fingerprint.
 
     Raises:
-        ValueError: the stage was begun (something is finished in its sub-folder) under other settings; says which.
+        ValueError: the stage was begun under other settings (says which): something is finished in its sub-folder, or
+            another process computes a shard there. The models count as begun from the first record on.
     """
-    folder, now = as_folder(folder), _plain(settings)
+    folder, stage, now = as_folder(folder), _checked(stage), _plain(settings)
     with lock(folder, wait=WAIT):
         manifest = read_manifest(folder)
         before = manifest["stages"].get(stage)
-        begun = stage == "models" or any((folder / _checked(stage)).glob("[!.]*"))
-        if begun and before not in (None, now):
+        if before not in (None, now) and (stage == "models" or _begun(folder / stage)):
             raise ValueError(_difference(folder, stage, before, now))
         manifest["stages"][stage] = now
         _write_manifest(folder, manifest)
     return made_under(settings)
+
+
+def _begun(place: Path) -> bool:
+    """Whether something is finished in a stage's folder, or another process is at work on a shard."""
+    for path in place.glob(".*.lock"):
+        try:
+            with lock(place, path.name):
+                continue
+        except Busy:
+            return True
+    return any(place.glob("[!.]*"))
 
 
 def _difference(folder: Path, stage: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -139,17 +151,31 @@ def versions() -> dict[str, str]:
     return {**own, **{name: version(name) for name in packages}}
 
 
-def save_candidates(run: str | Path, table: Dataset) -> Path:
+def save_candidates(run: str | Path, table: Dataset, *, replace: bool = False) -> Path:
     """Write a run folder's table; columns that it has already for the same responses stay.
 
     The checksum is written first: at any time the manifest knows the table that is there.
 
+    Args:
+        run: the folder.
+        table: candidates.
+        replace: the table may hold other responses than the one that is there.
+
     Returns:
         the table's path.
+
+    Raises:
+        ValueError: it holds other responses, and `replace` is False.
     """
     path = as_folder(run) / TABLE
     with lock(path.parent, wait=WAIT):
-        text = as_jsonl(_merged(load_candidates(run), table) if has_candidates(run) else table)
+        if has_candidates(run):
+            saved = load_candidates(run)
+            if same_columns(saved, table, [name for name in KEY if name in table.column_names]):
+                table = _with_new_columns(saved, table)
+            elif not replace:
+                raise ValueError(f"the responses in {path} have changed meanwhile; give the same command again")
+        text = as_jsonl(table)
         manifest = read_manifest(run)
         there = [known for known in manifest["tables"].get(TABLE, []) if known == _checksum(path)]
         manifest["tables"][TABLE] = [*there, hashlib.sha256(text.encode()).hexdigest()]
@@ -158,13 +184,15 @@ def save_candidates(run: str | Path, table: Dataset) -> Path:
     return path
 
 
-def _merged(saved: Dataset, table: Dataset) -> Dataset:
-    """The saved table with the new columns, if it holds the same responses; else the new table."""
-    same = [saved[c][:] == table[c][:] if c in saved.column_names else False for c in KEY if c in table.column_names]
-    if not all(same):
-        return table
-    columns = {c: table[c][:] for c in table.column_names if c not in saved.column_names or saved[c][:] != table[c][:]}
-    return add_columns(saved, columns)
+def same_columns(first: Dataset, second: Dataset, names: Sequence[str]) -> bool:
+    """Whether two tables hold the same values in these columns."""
+    return all(name in first.column_names and first[name][:] == second[name][:] for name in names)
+
+
+def _with_new_columns(saved: Dataset, table: Dataset) -> Dataset:
+    """The saved table with those columns of the other one that are new or have changed."""
+    changed = [name for name in table.column_names if not same_columns(saved, table, [name])]
+    return add_columns(saved, {name: table[name][:] for name in changed})
 
 
 def has_candidates(run: str | Path) -> bool:

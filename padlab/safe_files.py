@@ -7,10 +7,11 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,13 @@ LOCK = ".lock"
 NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # the file system has no flock
 SMALL = 1 << 20  # bytes; with fewer left, a write that failed did so for want of room
 ABANDONED = 3600  # seconds after which a scratch file belongs to nobody: writing one takes a moment
-SECRET = re.compile(r"^token$|(hub|auth|access|api)_?(token|key)$|password$|secret$", re.IGNORECASE)
-SECRET_TEXT = re.compile(r"\bhf_[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
+SECRET = re.compile(
+    r"(^|_)(token|secret|passwd|password|authorization|bearer|(api|access|auth|private|secret)_?key)$", re.IGNORECASE
+)
+SECRET_TEXT = re.compile(
+    r"\b(hf_|gh[pos]_)[A-Za-z0-9]{30,}|\bsk-[A-Za-z0-9_-]{20,}|(?<=://)[^/@\s]+:[^/@\s]+(?=@)"
+    r"|(?<=Bearer )\S{8,}|(?<=[?&]token=)[^&\s]+|(?<=api_key=)[^&,\s]+"
+)
 
 
 class Busy(RuntimeError):
@@ -75,7 +81,7 @@ def write_text(path: Path, text: str, *, locked: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if locked:
         remove_scratch(path.parent, f".{escape(path.name)}.*.tmp", age=0)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(scratch, "w", encoding="utf-8") as file:
             file.write(text)
@@ -109,8 +115,9 @@ def writing(place: Path) -> Iterator[None]:
 def remove_scratch(folder: Path, pattern: str, age: float = ABANDONED) -> None:
     """Remove files and folders that a killed process left behind: those of a pattern, unchanged for `age` seconds."""
     for path in folder.glob(pattern):
-        if time.time() - path.lstat().st_mtime >= age:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its writer has moved it into place
+            if not age or time.time() - path.lstat().st_mtime >= age:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def seal(folder: Path, settings: str = "") -> None:
@@ -120,18 +127,20 @@ def seal(folder: Path, settings: str = "") -> None:
         folder: with sub-folders.
         settings: fingerprint of the settings it was made under.
     """
-    files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": file_hash(folder / name)} for name in _in(folder)
-    }
+    files = {}
+    for name in _in(folder):
+        with open(folder / name, "rb") as file:
+            os.fsync(file.fileno())  # the seal vouches for what is on the disk
+        files[name] = {"bytes": (folder / name).stat().st_size, "sha256": file_hash(folder / name)}
     write_json(folder / SEAL, {"settings": settings, "files": files}, locked=True)
 
 
-def fault_of(folder: Path, settings: str = "") -> str:
+def fault_of(folder: Path, settings: str | None = "") -> str:
     """What is wrong with a sealed folder, in words that name the file; empty if it is as it was sealed.
 
     Args:
-        folder: see `seal`.
-        settings: what it must have been sealed with.
+        folder: see `seal`; hidden files that came later do not count.
+        settings: what it must have been sealed with; None: with any.
     """
     if not (folder / SEAL).is_file():
         return "it was not written completely"
@@ -139,8 +148,10 @@ def fault_of(folder: Path, settings: str = "") -> str:
         sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         recorded = {name: (entry["bytes"], entry["sha256"]) for name, entry in sealed["files"].items()}
         made_under = sealed["settings"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{SEAL} is damaged ({type(error).__name__})"
+    if settings not in (None, made_under):
+        return "it was made under other settings"
     for name, (size, sha256) in recorded.items():
         path = folder / name
         if not path.is_file():
@@ -151,7 +162,13 @@ def fault_of(folder: Path, settings: str = "") -> str:
             return f"{name} has changed since it was written"
     if unknown := sorted(set(_in(folder)) - set(recorded)):
         return f"{unknown[0]} does not belong there"
-    return "" if made_under == settings else "it was made under other settings"
+    return ""
+
+
+def check_seal(folder: Path) -> None:
+    """ValueError if a folder was sealed and has changed since; nothing where there is no seal."""
+    if (folder / SEAL).exists() and (fault := fault_of(folder, None)):
+        raise ValueError(f"{folder} is damaged: {fault}. Make it again, or copy it from where it is whole")
 
 
 def remove_sealed(folder: Path) -> None:
@@ -182,6 +199,7 @@ def lock(folder: Path, name: str = LOCK, wait: float = 0) -> Iterator[None]:
         Busy: another process holds it.
         OSError: the lock file cannot be written.
     """
+    folder = as_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = _acquire(folder / name, wait)
@@ -210,8 +228,15 @@ def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     >>> without_secrets({"n": 4, "hub_token": "x", "more": {"api_key": "y"}})
     {'n': 4, 'more': {}}
     """
-    kept = {name: value for name, value in settings.items() if not SECRET.search(str(name))}
-    return {name: without_secrets(value) if isinstance(value, Mapping) else value for name, value in kept.items()}
+    return {name: _clean(value) for name, value in settings.items() if not SECRET.search(str(name))}
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return hide_secrets(value) if isinstance(value, str) else value
 
 
 def hide_secrets(text: str) -> str:
@@ -229,4 +254,4 @@ def hide_secrets(text: str) -> str:
 def _in(folder: Path) -> list[str]:
     """The files of a folder and its sub-folders but the seal, by their path in it."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path != folder / SEAL)
-    return sorted(path.relative_to(folder).as_posix() for path in paths if path.suffix != ".tmp")
+    return sorted(path.relative_to(folder).as_posix() for path in paths if not path.name.startswith("."))

@@ -72,17 +72,18 @@ def _finished_shard(path: Path, piece: Sequence[Any], work: Callable, made_under
     with lock(path.parent, own_lock, wait):
         try:
             if not path.exists():
-                write_text(path, as_shard(work(piece), made_under), locked=True)
+                write_text(path, as_shard(work(piece), path, made_under), locked=True)
         finally:
             with suppress(OSError):
                 (path.parent / own_lock).unlink()
     return read_shard(path, len(piece), made_under)
 
 
-def as_shard(rows: Rows, made_under: str) -> str:
-    """Rows as JSON lines, and a last line with their number, checksum, and the fingerprint of the settings."""
+def as_shard(rows: Rows, path: Path, made_under: str) -> str:
+    """Rows as JSON lines, and a last line: their number, checksum, place, and the fingerprint of the settings."""
     body = as_jsonl(rows)
-    return body + as_jsonl([{"rows": len(rows), "crc32": zlib.crc32(body.encode()), "settings": made_under}])
+    end = {"rows": len(rows), "crc32": zlib.crc32(body.encode()), "place": path.stem, "settings": made_under}
+    return body + as_jsonl([end])
 
 
 def read_shard(path: Path, count: int, made_under: str) -> Rows:
@@ -96,6 +97,8 @@ def read_shard(path: Path, count: int, made_under: str) -> Rows:
         end, body = json.loads(last), body + b"\n"
         if not isinstance(end, dict) or end.get("crc32") != zlib.crc32(body) or end.get("rows") != count:
             raise ValueError(f"its last line does not fit to {count} rows")
+        if end.get("place") != path.stem:
+            raise ValueError(f"it is a copy of {end.get('place')}")
         rows = [json.loads(line) for line in body.decode().split("\n") if line]
     except (ValueError, RecursionError, IsADirectoryError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete that file and run again: only it is redone") from None
@@ -136,7 +139,7 @@ def cached_rows(
         rows = {row: _read_cached(path_of(row)) for row in piece}
         missing = [row for row in piece if rows[row] is None]
         for row, computed in zip(missing, work(missing) if missing else [], strict=True):
-            write_text(path_of(row), as_shard([computed], ""))
+            write_text(path_of(row), as_shard([computed], path_of(row), ""))
             rows[row] = computed
         return [rows[row] for row in piece]
 

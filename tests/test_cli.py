@@ -173,3 +173,47 @@ def test_the_demo_ends_with_status_0(tmp_path, monkeypatch):
     monkeypatch.setattr("padlab.cli.run_demo", lambda *options: seen.append(options) or tmp_path / "page.html")
     assert main(["demo", "--out", str(tmp_path), "--preset", "tiny"]) == 0
     assert seen == [(str(tmp_path), "tiny", "00_quickstart.ipynb")]
+
+
+def test_evaluate_measures_against_what_the_student_was_trained_towards(run, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert main(["distill", str(copy), "--alpha", "0.2"]) == 1, "other settings are refused"
+    (copy / "manifest.json").unlink()
+    words = ["--preset", "tiny", "--limit", "8", "--max-new-tokens", "6"]
+    assert main(["sample", str(copy), *words]) == main(["score", str(copy), "--selection", "pairwise"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(copy), "--limit", "4"]) == 0
+    assert "target: alpha 0.5" in capsys.readouterr().out
+
+
+def test_a_folder_of_imported_responses_is_not_sampled_into_and_may_be_imported_again(tmp_path, capsys):
+    file, run = tmp_path / "ranked.jsonl", str(tmp_path / "run")
+    file.write_text('{"prompt": "q", "responses": ["a", "b"], "scores": [1, 2]}\n' * 2, encoding="utf-8")
+    assert main(["import", str(file), run, "--preset", "tiny"]) == 0
+    table = (tmp_path / "run" / "candidates.jsonl").read_bytes()
+    assert main(["sample", run, "--preset", "tiny", "--limit", "2"]) == 1
+    assert "were imported" in capsys.readouterr().err
+    assert (tmp_path / "run" / "candidates.jsonl").read_bytes() == table
+    assert main(["score", run, "--selection", "pairwise"]) == 0
+    assert main(["import", str(file), run, "--preset", "tiny"]) == 0
+    assert "selection_prob" in load_table(tmp_path / "run" / "candidates.jsonl").column_names
+
+
+def test_a_run_folder_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for stage in (["sample", "--preset", "tiny", "--limit", "2"], ["score", "--selection", "none"], ["distill"]):
+        assert main([stage[0], "~/run", *stage[1:], *(["--alpha", "0"] if stage == ["distill"] else [])]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert (tmp_path / "home" / "run" / "student" / "adapter_model.safetensors").exists()
+
+
+def test_models_are_found_from_another_folder(tiny, tmp_path, monkeypatch):
+    tiny.student.save(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    run = ["--preset", "tiny", "--limit", "2"]
+    assert main(["sample", str(tmp_path / "run"), *run, "--student", "mine"]) == 0
+    monkeypatch.chdir("/")
+    assert main(["score", str(tmp_path / "run"), "--selection", "none"]) == 0
+    assert main(["sample", str(tmp_path / "run"), *run, "--student", str(tmp_path / "mine")]) == 0

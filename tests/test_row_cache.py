@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -68,6 +69,17 @@ def test_a_damaged_file_is_done_again(tmp_path):
         damaged.write_text(damage)
         assert kept([2, 1]) == [{"row": 2}, {"row": 1}]
     assert done == [1, 2, 2, 2, 2]
+
+
+def test_threads_may_share_a_cache(tmp_path):
+    def work(piece):
+        return [{"row": k} for k in piece]
+
+    def read(_):
+        return cached_rows(work, lambda k: ["key", k], tmp_path)(range(40))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(rows == work(range(40)) for rows in threads.map(read, range(12)))
 
 
 def test_scratch_files_that_nobody_writes_any_more_are_removed(tmp_path):

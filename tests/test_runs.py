@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -97,6 +98,24 @@ def test_settings_of_a_stage_that_has_nothing_finished_may_change(folder):
     assert run(folder, settings={"power": 3}) == squares(range(10))
 
 
+def test_a_stage_in_its_first_shard_has_begun(folder):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, work=Interrupt(0))
+    with (
+        held_by_another(folder / "square", ".00000.lock", seconds=20),
+        pytest.raises(ValueError, match="power: 2 in the folder, 3 now"),
+    ):
+        run(folder, settings={"power": 3})
+    assert run(folder, settings={"power": 3}) == squares(range(10)), "nobody is at work any more"
+
+
+def test_a_shard_in_the_place_of_another_is_noticed(folder):
+    run(folder)
+    shutil.copy(folder / "square" / "00001.jsonl", folder / "square" / "00000.jsonl")
+    with pytest.raises(ValueError, match=r"00000\.jsonl is damaged \(it is a copy of 00001"):
+        run(folder)
+
+
 @pytest.mark.parametrize("stage", ["../out", "a/b", "a\\b", "..", ".hidden", ""])
 def test_a_stages_name_cannot_lead_out_of_the_folder(tmp_path, stage):
     with pytest.raises(ValueError, match="cannot be the name of a folder"):
@@ -106,6 +125,7 @@ def test_a_stages_name_cannot_lead_out_of_the_folder(tmp_path, stage):
 
 def test_secrets_are_not_recorded(folder):
     settings = {"power": 2, "hub_token": "abc", "more": {"api_key": "abc", "token_kd": 1.0}}
+    settings["list"] = [{"hf_token": "abc"}, "https://me:abc@host/x"]
     run(folder, settings=settings)
     assert "abc" not in (folder / "manifest.json").read_text()
     assert run(folder, settings={**settings, "hub_token": "another"}) == squares(range(10)), (

@@ -51,7 +51,7 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "prompts": {"bundled", "candidates", "conversations", "data_files"},
     "rankings": set(),
     "worlds": set(),
-    "lm": {"bundled", "conversations", "worlds"},
+    "lm": {"bundled", "conversations", "safe_files", "worlds"},
     "training": BASE | {"rankings", "lm"},
     "phases": BASE | {"rankings", "lm", "training"},
     "study": BASE | {"rankings", "lm", "worlds", "training", "phases"},
@@ -65,7 +65,7 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "demo": BASE,
     "lab": {"demo", "safe_files"},
     "inspect_command": {"run_models", "show"},
-    "benchmark_command": {"run_models", "study"},
+    "benchmark_command": {"run_models", "safe_files", "study"},
     "import_command": BASE | {"lm", "run_models"},
     "cli": BASE | {"lm", "demo", "lab", "run_models"} | COMMANDS,  # the rest through the public names
 }

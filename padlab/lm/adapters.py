@@ -13,6 +13,7 @@ from padlab.lm.adapter_base import check_base, save_base
 from padlab.lm.fast.memory import ran_out_of_memory
 from padlab.lm.probe import ordinary_ids
 from padlab.lm.refusals import damaged_file, refusal
+from padlab.safe_files import check_seal
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -60,6 +61,7 @@ def with_adapter(model: Any, folder: Any) -> Any:
     from safetensors import safe_open
 
     folder, base = Path(folder).expanduser(), _without_adapter(model)
+    check_seal(folder)
     if gone := [name for name in ("adapter_config.json", WEIGHTS) if not (folder / name).is_file()]:
         raise RuntimeError(f"there is no adapter in {folder}: it has no {' and no '.join(gone)} (no pickle)")
     check_base(base, folder)

@@ -24,6 +24,7 @@ from padlab.lm.refusals import refusal
 from padlab.lm.remote.client import PREFIX
 from padlab.lm.remote.model import connect
 from padlab.lm.tiny import tiny_model, tiny_tokenizer
+from padlab.safe_files import check_seal
 from padlab.worlds import toy
 
 TYPES = {
@@ -202,6 +203,8 @@ def _device_of(device: str | None) -> str | None:
 @no_transformers_bars()
 def _load(where: str | Path, dtype: torch.dtype | str, options: dict[str, Any]) -> tuple[Any, Any]:
     """(model, tokenizer) from a folder or the Hub, with errors that say what to do."""
+    if Path(where).is_dir():
+        check_seal(Path(where))
     if Path(where).is_file():
         raise RuntimeError(f"{where} is a file; give the folder in which the model lies, or a .gguf file")
     options = {"trust_remote_code": False, "use_safetensors": True, **options}

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+NOT_DECIDING = ("save_total_limit", "logging_steps", "disable_tqdm", "report_to")  # may differ in a resumed training
+
+
 def distill(
     student: LanguageModel,
     candidates: Dataset,
@@ -76,7 +79,10 @@ def distill(
     peft_config = settings.pop("peft_config")
     check_language_model(student.model)
     candidates = check_candidates(candidates)
-    recorded = {**settings, **_inputs(student, candidates, peft_config, teacher)}
+    if folder is not None and "output_dir" in settings:
+        raise ValueError("give either folder or output_dir: checkpoints lie in the folder's sub-folder checkpoints")
+    decisive = {name: value for name, value in settings.items() if name not in NOT_DECIDING}
+    recorded = {**decisive, **_inputs(student, candidates, peft_config, teacher)}
     sealing = SealCheckpoints(made_under(recorded), settings.pop("save_total_limit", None) or KEPT)
     if folder is not None:
         settings = {"save_strategy": "steps", "save_steps": save_steps, **settings}

@@ -124,7 +124,7 @@ def _with_evaluation(
         stored = place / "measures.jsonl"
         if not stored.exists():
             measures = {name: _number(name, value) for name, value in evaluate(student).items()}
-            write_text(stored, as_shard([measures], made_under(settings)), locked=True)
+            write_text(stored, as_shard([measures], stored, made_under(settings)), locked=True)
         return {**row, **read_shard(stored, 1, made_under(settings))[0]}
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import padlab
 from padlab.lm.presets import get_preset
 from padlab.prompts import load_prompts
-from padlab.run_models import load_models, model_choice, trained_student
-from padlab.runs import load_candidates, read_manifest
+from padlab.run_models import load_models, model_choice, trained_student, training_target
+from padlab.runs import load_candidates
 from padlab.show.inspection import Inspection
 from padlab.show.inspection_state import MOST, check_look, responses_of_row
 from padlab.show.inspector_files import read_responses
@@ -60,7 +60,7 @@ def _look(options: argparse.Namespace, preset: Mapping[str, Any]) -> dict[str, f
     """alpha and beta: as given, else as the run was trained, else the preset's, else 0 and 10."""
     trained: Mapping[str, Any] = {}
     if options.table is not None and options.table.is_dir():
-        trained = read_manifest(options.table)["stages"].get("checkpoints", {})
+        trained = training_target(options.table) if (options.table / "student").exists() else {}
     known = {"alpha": 0.0, "beta": 10.0, **preset, **trained}
     given = {name: getattr(options, name) for name in ("alpha", "beta")}
     chosen = {name: known[name] if value is None else value for name, value in given.items()}

@@ -6,8 +6,10 @@ position carries no information.
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from padlab.lm.chat import encode_chat
 from padlab.lm.fast.scoring import next_token_logprobs
 from padlab.phases.multiple_choice import letter_tokens, multiple_choice_question, truncate
 from padlab.runs import made_under, stage_folder
-from padlab.safe_files import as_folder, fingerprint
+from padlab.safe_files import as_folder, fingerprint, lock, seal, writing
 from padlab.study.judge import PreferencePair, make_pairs
 from padlab.training.callbacks import Progress
 from padlab.training.checkpoints import CleanTrainer, SealCheckpoints, StopAtInfiniteGradient, newest_whole
@@ -89,9 +91,10 @@ def prepare_judge(
         the teacher with the judge.
     """
     folder, training = as_folder(folder), {**TRAINING, **training}
+    work = folder / "judge-training"  # apart from the samples and checkpoints of a run
     table = load_prompts("train", limit=384) if prompts is None else load_prompts(prompts)
     samples = [
-        sample_responses(m, table, n=2, seed=seed + 1, folder=folder / k, temperature=TEMPERATURE[k], **SAMPLING)
+        sample_responses(m, table, n=2, seed=seed + 1, folder=work / k, temperature=TEMPERATURE[k], **SAMPLING)
         for k, m in (("student", student), ("teacher", teacher))
     ]
     pairs = make_pairs(*samples, seed=seed)
@@ -99,7 +102,7 @@ def prepare_judge(
     questions += training_questions(teacher, pairs, seed)
     settings = {"teacher": teacher.describe(), "questions": fingerprint(questions), "seed": seed, "rank": RANK}
     settings |= training
-    with stage_folder(folder, "checkpoints", settings) as place:
+    with stage_folder(work, "checkpoints", settings) as place:
         args = TrainingArguments(str(place), seed=seed, **training, **FIXED)
         network = trainable_copy(teacher.model, _attention_lora(teacher), seed)
         sealing = SealCheckpoints(made_under(settings))
@@ -107,7 +110,12 @@ def prepare_judge(
         trainer = JudgeTrainer(network, args, train_dataset=questions, data_collator=list, callbacks=callbacks)
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=newest_whole(place, sealing.made_under))
-    save_adapter(trainer.model.eval(), teacher.name, folder / "judge")
+    with lock(work), writing(folder / "judge"):
+        shutil.rmtree(work / "judge", ignore_errors=True)
+        save_adapter(trainer.model.eval(), teacher.name, work / "judge")
+        seal(work / "judge")
+        shutil.rmtree(folder / "judge", ignore_errors=True)
+        os.replace(work / "judge", folder / "judge")
     return with_judge(teacher, folder / "judge")
 
 

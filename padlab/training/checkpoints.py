@@ -41,10 +41,10 @@ class SealCheckpoints(TrainerCallback):
 
     Args:
         made_under: fingerprint of the settings of this training.
-        keep: number of sealed checkpoints that stay; the best one (`load_best_model_at_end`) stays besides.
+        keep: number of sealed checkpoints that stay; the best one (`load_best_model_at_end`) stays besides. None: all.
     """
 
-    def __init__(self, made_under: str = "", keep: int = KEPT) -> None:
+    def __init__(self, made_under: str = "", keep: int | None = KEPT) -> None:
         self.made_under, self.keep = made_under, keep
 
     def on_save(self, args, state, control, model=None, **others):
@@ -61,8 +61,11 @@ class SealCheckpoints(TrainerCallback):
     def _seal(self, checkpoint: Path, best: str | None) -> None:
         with writing(checkpoint):
             seal(checkpoint, self.made_under)
-        older = sorted((c for c in _checkpoints(checkpoint.parent) if c != checkpoint), key=_step, reverse=True)
-        for path in older[max(self.keep, 1) - 1 :]:
+        if self.keep is None:
+            return
+        others = sorted((c for c in _checkpoints(checkpoint.parent) if c != checkpoint), key=_step, reverse=True)
+        later = [c for c in others if _step(c) > _step(checkpoint)]  # passed over when this training began
+        for path in [*later, *others[len(later) :][max(self.keep, 1) - 1 :]]:
             if str(path) != best:
                 remove_sealed(path)
 
@@ -72,13 +75,25 @@ class StopAtInfiniteGradient(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **others):
         """Called by the Trainer when the gradient of the whole optimizer batch is there."""
+        if args.fp16:  # its loss scaler looks for such gradients, and leaves out the step
+            return
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         if not bool(torch.nn.utils.get_total_norm(gradients).isfinite()):
             raise FloatingPointError(not_finite("the gradient", args, state.global_step + 1, model))
 
 
 class CleanTrainer(Trainer):
-    """A Trainer whose checkpoints hold no secrets: the arguments are stored without hub_token and the like."""
+    """A Trainer whose checkpoints are sealed, verified before they are resumed, and hold no secrets."""
+
+    def train(self, resume_from_checkpoint=None, *others, **named):
+        """As in transformers; True resumes the newest checkpoint that is whole."""
+        if not any(isinstance(callback, SealCheckpoints) for callback in self.callback_handler.callbacks):
+            self.add_callback(SealCheckpoints(keep=None))
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = newest_whole(Path(self.args.output_dir))
+            if resume_from_checkpoint is None:
+                raise ValueError(f"{self.args.output_dir} holds no whole checkpoint to resume from")
+        return super().train(resume_from_checkpoint, *others, **named)
 
     def _save_checkpoint(self, model, trial):
         with writing(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"):

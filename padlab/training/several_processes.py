@@ -20,6 +20,7 @@ from accelerate.utils import DistributedType, gather_object
 
 from padlab.progress import is_main_process
 from padlab.runs import stage_folder
+from padlab.safe_files import as_folder
 from padlab.training.checkpoints import CleanTrainer
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
@@ -107,5 +108,5 @@ def shared_stage_folder(folder: Any, stage: str, settings: dict[str, Any]) -> It
             PartialState().wait_for_everyone()
     else:
         PartialState().wait_for_everyone()
-        yield Path(folder).expanduser().resolve() / stage
+        yield as_folder(folder) / stage
         PartialState().wait_for_everyone()

@@ -121,7 +121,11 @@ def carry_out(said, folder):
 
 
 @pytest.mark.parametrize(
-    ("stage", "file", "how"), [pytest.param(*d, id=f"{d[0]}: {d[1]}, {d[2].__name__}") for d in DAMAGE]
+    ("stage", "file", "how"),
+    [
+        pytest.param(*d, id=f"{d[0]}: {d[1]}, {d[2].__name__}", marks=[pytest.mark.slow] * (k % 3 > 0))
+        for k, d in enumerate(DAMAGE)
+    ],
 )
 def test_damage_is_named_and_its_remedy_gives_the_unbroken_result(whole, tmp_path, capsys, stage, file, how):
     original, expected = whole

@@ -79,7 +79,7 @@ def _samples(folder):
 def test_training_teaches_the_letters(tiny, judged):
     """On its own training pairs the adapter answers with a letter, and is right more often than the bare model."""
     folder = judged[0]
-    drawn = [padlab.check_candidates(_samples(folder / name)) for name in ("student", "teacher")]
+    drawn = [padlab.check_candidates(_samples(folder / "judge-training" / name)) for name in ("student", "teacher")]
     before, after = (judge_quality(m, make_pairs(*drawn)) for m in (tiny.teacher, judged[2]))
     for kind in after:
         assert after[kind]["option_mass"].estimate > before[kind]["option_mass"].estimate + 0.2

@@ -11,6 +11,8 @@ import padlab
 from padlab.safe_files import SEAL, fault_of, remove_sealed, seal
 from padlab.training import checkpoints
 from padlab.training.checkpoints import newest_whole
+from padlab.training.config import PADConfig
+from padlab.training.trainer import PADTrainer
 
 ROWS = [
     {"prompt": f"Name {k}.", "responses": ["red fish", "blue", "an owl"], "teacher_reward": [0.0, -1.0, -0.5]}
@@ -124,6 +126,48 @@ def test_the_seal_notices_every_change(tmp_path):
         assert "damaged" in fault_of(folder, "settings")
     remove_sealed(folder)
     assert not folder.exists()
+
+
+def test_a_hidden_file_of_the_system_does_no_harm(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"1")
+    seal(tmp_path)
+    (tmp_path / ".DS_Store").write_bytes(b"2")
+    assert fault_of(tmp_path) == ""
+
+
+def test_a_trainer_used_directly_resumes_whole_checkpoints_only(tiny, tmp_path, capsys):
+    args = PADConfig(str(tmp_path), save_strategy="steps", save_steps=1, max_steps=3, learning_rate=1e-2, use_cpu=True)
+
+    def trainer():
+        return PADTrainer(tiny.student, args, ROWS, peft_config="auto")
+
+    first = trainer()
+    first.train()
+    (weights,) = (tmp_path / "checkpoint-3").glob("*.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 64
+    weights.write_bytes(data)
+    second = trainer()
+    second.train(resume_from_checkpoint=True)
+    assert "checkpoint-3 is passed over" in capsys.readouterr().out
+    for name, value in second.model.state_dict().items():
+        torch.testing.assert_close(value, first.model.state_dict()[name])
+
+
+def test_checkpoints_that_this_training_cannot_resume_do_not_push_out_its_own(tiny, tmp_path):
+    padlab.distill(tiny.student, ROWS, **STEPS, folder=tmp_path, save_steps=4)
+    place = tmp_path / "checkpoints"
+    shutil.copytree(place / "checkpoint-8", place / "checkpoint-99")
+    seal(place / "checkpoint-99", "other settings")
+    for name in ("checkpoint-4", "checkpoint-8"):
+        shutil.rmtree(place / name)
+    padlab.distill(tiny.student, ROWS, **STEPS, folder=tmp_path, save_steps=4)
+    assert sorted(path.name for path in place.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-8"]
+
+
+def test_a_folder_and_an_output_dir_are_refused_together(tiny, tmp_path):
+    with pytest.raises(ValueError, match="either folder or output_dir"):
+        padlab.distill(tiny.student, ROWS, folder=tmp_path, output_dir=str(tmp_path / "x"))
 
 
 SECRET = "hf_" + "abcDEF0123" * 4

@@ -67,7 +67,7 @@ def plot_levels(
     for row in range(count - 1):
         ax.axhline(row + 0.5, color=FAINT, linewidth=0.6)
     ax.set(xlim=(-0.02, 1.02), ylim=(count - 0.5, -0.5), ylabel="")
-    ax.set_xlabel(f"{label(what, 24)}, share of {label(of, 16)}, 95 % interval")
+    ax.set_xlabel(f"{label(what, 22)}, share of {label(of, 12)}, 95 % interval")
     ax.set_yticks(np.arange(count), [label(name, 40) for name in names])
     ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.1)
     first = next(iter(values))

@@ -95,9 +95,9 @@ def _record_answers(folder: Path, name: str, now: dict[str, Any]) -> None:
 def _read_record(path: Path) -> dict[str, Any]:
     try:
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if all("questions" in entry for entry in known.values()):
+        if all(isinstance(entry["questions"], int) for entry in known.values()):
             return known
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     raise ValueError(f"{path} is damaged; delete that file: the answers beside it are kept, and not computed again")
 
