@@ -37,7 +37,7 @@ def test_a_row_without_its_reward_is_named():
 def test_shards_without_a_manifest_are_not_adopted(tiny, tmp_path):
     padlab.sample_responses(tiny.student, ["Hi"], n=2, max_new_tokens=2, folder=tmp_path)
     (tmp_path / "manifest.json").unlink()
-    with pytest.raises(ValueError, match="does not say under which settings"):
+    with pytest.raises(ValueError, match="was made under other settings"):
         padlab.sample_responses(tiny.student, ["Hi"], n=2, max_new_tokens=2, seed=1, folder=tmp_path)
 
 
