@@ -24,9 +24,13 @@ def main() -> int:
         command = [sys.executable, "-m", "pytest", str(TESTS), "-m", "slow or not slow", "--timeout", "3600"]
         status = subprocess.run(command, env=environment, cwd=TESTS.parent.parent).returncode
         rows = [json.loads(line) for line in counts.read_text(encoding="utf-8").splitlines()] if counts.exists() else []
-    print("\n| kind | tried | survived | lost | |\n|---|---|---|---|---|")
+    kinds: dict[str, list[dict]] = {}
     for row in rows:
-        print(f"| {row['kind']} | {row['tried']} | {row['tried'] - row['lost']} | {row['lost']} | {row['remark']} |")
+        kinds.setdefault(row["kind"].split(": test_")[0], []).append(row)
+    print("\n| kind | tried | survived | lost | |\n|---|---|---|---|---|")
+    for kind, parts in kinds.items():
+        tried, lost = (sum(row[name] for row in parts) for name in ("tried", "lost"))
+        print(f"| {kind} | {tried} | {tried - lost} | {lost} | {parts[0]['remark']} |")
     tried, lost = (sum(row[name] for row in rows) for name in ("tried", "lost"))
     print(f"| **all** | {tried} | {tried - lost} | {lost} | {(time.monotonic() - began) / 60:.0f} min |")
     return status
