@@ -101,7 +101,7 @@ def test_imported_ratings_are_never_written_over(run, tmp_path, capsys):
     assert (run / "candidates.jsonl").read_bytes() == before
     (tmp_path / "other.csv").write_text(RATINGS.replace("wren,4", "wren,2"), encoding="utf-8")
     assert main(["import", str(tmp_path / "other.csv"), str(run), "--preset", "tiny", *COLUMNS]) == 1
-    assert "holds other responses already" in capsys.readouterr().err
+    assert "holds other data already" in capsys.readouterr().err
     assert main(["import", str(run.parent / "ratings.csv"), str(run), "--preset", "tiny", *COLUMNS]) == 0
     assert json.loads((run / "manifest.json").read_text())["stages"]["import"]["score"] == "stars"
 

@@ -233,9 +233,7 @@ def test_damaged_and_incomplete_folders_are_named(tiny, tmp_path):
     pickled = broken("pickled") / "model.safetensors"
     torch.save(tiny.student.model.state_dict(), pickled.with_name("pytorch_model.bin"))
     pickled.unlink()
-    with pytest.raises(
-        RuntimeError, match=r"(?s)cannot load .*pickled.*weights as safetensors \(no pickle\)"
-    ):
+    with pytest.raises(RuntimeError, match=r"(?s)cannot load .*pickled.*weights as safetensors \(no pickle\)"):
         load_model(tmp_path / "pickled")
 
     tiny.student.model.save_pretrained(tmp_path / "speechless")
