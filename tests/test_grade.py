@@ -668,6 +668,7 @@ def test_no_folder_or_no_notebook_is_one_message(tmp_path, capsys):
             main(["grade", str(tmp_path), *wrong])
 
 
+@pytest.mark.slow
 def test_two_at_a_time(tmp_path, capsys):
     write(
         tmp_path / "ann" / "04_losses.ipynb", cell("vpd"), cell("jsd", "SECONDS = 1\nimport time\ntime.sleep(0.1)\n...")

@@ -123,7 +123,7 @@ def carry_out(said, folder):
 @pytest.mark.parametrize(
     ("stage", "file", "how"),
     [
-        pytest.param(*d, id=f"{d[0]}: {d[1]}, {d[2].__name__}", marks=[pytest.mark.slow] * (k % 3 > 0))
+        pytest.param(*d, id=f"{d[0]}: {d[1]}, {d[2].__name__}", marks=[pytest.mark.slow] * (k % 4 > 0))
         for k, d in enumerate(DAMAGE)
     ],
 )
