@@ -42,11 +42,13 @@ def plot_calls(labels=None, title=None):
             [text, "after"],
             {text: [(0.3, 0.2, 0.4), (0.6, 0.5, 0.7)], "greedy": [(0.4, 0.2, 0.5), (0.9, 0.8, 1.0)]},
             title=title,
+            **({"what": text, "of": names[1]} if labels else {}),
         ),
         "plot_students": lambda: plots.plot_students(
             {"length": 7.0, text: 0.4},
             {text: {"length": (1, 0, 2), text: (-0.1, -0.2, 0.1)}, "teacher": {"length": (2, 1, 3)}},
             title=title,
+            **({"bars": text} if labels else {}),
         ),
         "plot_rounds": lambda: plots.plot_rounds(
             {text: [(0.5, 0.5, 0.5), (0.7, 0.6, 0.8), (0.7, 0.65, 0.8)], "reading": [(0.3, 0.3, 0.3), (0.6, 0.5, 0.7)]},
@@ -58,7 +60,7 @@ def plot_calls(labels=None, title=None):
             probs,
             {"student": probs, "teacher": 1 - probs},
             labels[0] if labels else "length, tokens",
-            "reward, nats",
+            labels[1] if labels else "reward, nats",
             title,
         ),
         "plot_position_bias": lambda: plots.plot_position_bias(probs, probs, title=title),

@@ -1,7 +1,9 @@
 """Texts in figures: labels that are plain characters, names of responses and metrics, and numbers."""
 
 import functools
+import unicodedata
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from matplotlib import font_manager
@@ -14,6 +16,7 @@ _PREFERRED_FONTS = (  # matplotlib takes each character from the first of these,
     "Hiragino Sans", "WenQuanYi Zen Hei", "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Hebrew",
     "Noto Sans Devanagari", "Noto Emoji", "Segoe UI Emoji", "Segoe UI Symbol",
 )  # fmt: skip
+_MOST_MARKS = 3  # on one character, one above the other
 
 
 @functools.cache
@@ -29,18 +32,27 @@ def _drawable_characters() -> frozenset[int]:
     return frozenset().union(*(font_manager.get_font(path).get_charmap() for path in paths))
 
 
+def _width(char: str) -> float:
+    """How many characters of usual width it takes."""
+    return 1.6 if char in "MWmw@%" or unicodedata.east_asian_width(char) in "WF" else 1.0
+
+
 def label(text: Any, limit: int = 32) -> str:
     """Text as one line of a figure: hidden characters written out, cut to `limit`, drawable by the installed fonts.
 
     Args:
         text: anything; str() is taken of it.
-        limit: characters kept, at least 2; a text that was cut ends in an ellipsis.
+        limit: characters kept, at least 2; fewer wide ones (W, 卵), and three of many marks on one character. A text
+            that was cut ends in an ellipsis.
 
     >>> label("a long answer", 8)
     'a long…'
     """
     line = " ".join(visible(str(text)[: 4 * limit]).split())
-    line = line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+    marks = accumulate((bool(unicodedata.combining(char)) for char in line), lambda run, more: more and run + 1)
+    line = "".join(char for char, run in zip(line, marks, strict=True) if run <= _MOST_MARKS)
+    fits = sum(width <= limit for width in accumulate(map(_width, line)))
+    line = line if fits == len(line) else line[: fits - 1].rstrip() + "…"
     return "".join(char if ord(char) in _drawable_characters() else "□" for char in line)
 
 
