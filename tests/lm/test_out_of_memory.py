@@ -149,7 +149,7 @@ def test_a_training_step_in_pieces_has_the_same_gradient(tiny, table, limited, t
         trainer = PADTrainer(student, PADConfig(str(tmp_path), per_device_train_batch_size=3), table)
         trainer.current_gradient_accumulation_steps = 1
         batch = trainer._collate(trainer.train_dataset)
-        trainer.training_step(student.model, batch)
+        trainer.forward_backward(student.model, batch, None)
         return torch.cat([p.grad.flatten() for p in student.model.parameters()]), batch["tokens"].input_ids.numel()
 
     wanted, tokens = gradient()

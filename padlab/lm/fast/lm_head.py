@@ -1,7 +1,8 @@
 """The output head: log-probabilities of given tokens from hidden states, without holding all logits at once.
 
-Logits are float32 whatever the weights' type. They are computed for a few tokens at a time and, for the gradient, a
-second time (checkpointing), so that memory does not grow with vocabulary x tokens.
+Logits are float32 whatever the weights' type. They are computed for a few tokens at a time, so that memory does not
+grow with vocabulary x tokens. The gradient is the same: the derivatives are computed with the logits where the head is
+frozen (LoRA), else the logits are computed a second time (checkpointing).
 """
 
 from __future__ import annotations
@@ -29,10 +30,54 @@ def target_logprobs(
     """Log-probability of one target token per hidden state, nats, float32, differentiable."""
     size = max(1, MAX_LOGITS * (4 if hidden.is_cuda else 1) // vocabulary_size(model))
     chunks = list(zip(hidden.split(size), targets.split(size), strict=True))
+    head = base_model(model).get_output_embeddings()
+    frozen = type(head) is torch.nn.Linear and not any(weight.requires_grad for weight in head.parameters())
+    if frozen and torch.is_grad_enabled():
+        return _FrozenHead.apply(hidden, targets, model, size)
     logprobs = lambda h, t: selective_log_softmax(compute_logits(model, h), t)  # noqa: E731
     if len(chunks) == 1 or not torch.is_grad_enabled():
         return torch.cat([logprobs(*chunk) for chunk in chunks])
     return torch.cat([checkpoint(logprobs, *chunk, use_reentrant=False) for chunk in chunks])
+
+
+class _FrozenHead(torch.autograd.Function):
+    """Log-probabilities of the targets; their derivatives by the hidden states are kept instead of logits.
+
+    A token's log-probability depends on its own hidden state only, so the gradient is the derivative times a number.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, targets: Tensor, model: Any, size: int) -> Tensor:
+        """One log-probability per token, `size` tokens at a time."""
+        pieces = zip(hidden.split(size), targets.split(size), strict=True)
+        logps, derivatives = zip(*(_logprobs_and_derivatives(model, *piece) for piece in pieces), strict=True)
+        ctx.save_for_backward(torch.cat(derivatives))
+        ctx.dtype = hidden.dtype
+        return torch.cat(logps)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """Of the hidden states."""
+        (derivatives,) = ctx.saved_tensors
+        return (gradient[:, None] * derivatives).to(ctx.dtype), None, None, None
+
+
+def _logprobs_and_derivatives(model: Any, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target z_y - log sum exp z, and its derivative by the hidden state: (1[y] - p) dz/dh."""
+    base, at = base_model(model), targets[:, None]
+    config, weight = base.config, base.get_output_embeddings().weight
+    logits = compute_logits(model, hidden)
+    cap = getattr(config, "final_logit_softcapping", None)
+    slope = 1 - (logits / cap).square_() if cap else None  # of cap * tanh(z / cap)
+    largest, chosen = logits.amax(-1, keepdim=True), logits.gather(-1, at)
+    probs = logits.sub_(largest).exp_()  # in place: this is what takes memory
+    total = probs.sum(-1, keepdim=True)
+    factors = probs.div_(-total).scatter_add_(-1, at, torch.ones_like(chosen))
+    if slope is not None:
+        factors.mul_(slope)
+    derivatives = _product(factors, weight)
+    derivatives *= (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
+    return (chosen - largest - total.log()).squeeze(-1), derivatives
 
 
 def selective_log_softmax(
@@ -94,6 +139,19 @@ def _apply_head(head: Any, hidden: Tensor) -> Tensor:
         flat = torch.mm(hidden.flatten(0, -2), head.weight.t(), out_dtype=torch.float32)  # 16-bit factors, float32 sums
         return flat.unflatten(0, hidden.shape[:-1])
     hidden = hidden.float()  # 16-bit logits would be rounded to a coarse grid
-    weights = head.weight.split(VOCABULARY_CHUNK)
-    biases = [None] * len(weights) if head.bias is None else [b.float() for b in head.bias.split(VOCABULARY_CHUNK)]
-    return torch.cat([linear(hidden, w.float(), b) for w, b in zip(weights, biases, strict=True)], dim=-1)
+    logits = hidden.new_empty(*hidden.shape[:-1], len(head.weight))
+    for start in range(0, len(head.weight), VOCABULARY_CHUNK):
+        rows = slice(start, start + VOCABULARY_CHUNK)
+        bias = None if head.bias is None else head.bias[rows].float()
+        logits[..., rows] = linear(hidden, head.weight[rows].float(), bias)
+    return logits
+
+
+def _product(factors: Float[Tensor, "tokens vocabulary"], weight: Float[Tensor, "vocabulary width"]) -> Tensor:
+    """float32, whatever the weights' type."""
+    if factors.is_cuda and FLOAT32_PRODUCTS and weight.dtype == torch.bfloat16:
+        return torch.mm(factors.to(weight.dtype), weight, out_dtype=torch.float32)
+    result = factors.new_zeros(len(factors), weight.shape[1])
+    for factor, rows in zip(factors.split(VOCABULARY_CHUNK, -1), weight.split(VOCABULARY_CHUNK), strict=True):
+        result.addmm_(factor, rows.float())
+    return result
