@@ -65,18 +65,15 @@ class _FrozenHead(torch.autograd.Function):
 def _logprobs_and_derivatives(model: Any, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probability of each target z_y - log sum exp z, and its derivative by the hidden state: (1[y] - p) dz/dh."""
     base, at = base_model(model), targets[:, None]
-    config, weight = base.config, base.get_output_embeddings().weight
-    logits = compute_logits(model, hidden)
-    cap = getattr(config, "final_logit_softcapping", None)
+    logits, cap = compute_logits(model, hidden), getattr(base.config, "final_logit_softcapping", None)
     slope = 1 - (logits / cap).square_() if cap else None  # of cap * tanh(z / cap)
     largest, chosen = logits.amax(-1, keepdim=True), logits.gather(-1, at)
     probs = logits.sub_(largest).exp_()  # in place: this is what takes memory
     total = probs.sum(-1, keepdim=True)
     factors = probs.div_(-total).scatter_add_(-1, at, torch.ones_like(chosen))
-    if slope is not None:
-        factors.mul_(slope)
-    derivatives = _product(factors, weight)
-    derivatives *= (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
+    derivatives = _product(factors.mul_(slope) if cap else factors, base.get_output_embeddings().weight)
+    derivatives *= getattr(base.config, "logit_scale", None) or 1
+    derivatives /= getattr(base.config, "logits_scaling", None) or 1
     return (chosen - largest - total.log()).squeeze(-1), derivatives
 
 

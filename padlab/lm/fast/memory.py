@@ -51,15 +51,12 @@ def in_halves(work: Callable[[Sequence[Any]], list], items: Sequence[Any], descr
     >>> in_halves(lambda numbers: [-n for n in numbers], [1, 2, 3], str)
     [-1, -2, -3]
     """
-    done: list[Any] = []
-    size = len(items)
+    done, size = [], len(items)
     while len(done) < len(items):
         piece = items[len(done) : len(done) + size]
         results, refusal = attempt(work, piece)
         if refusal and len(piece) == 1:
             raise torch.OutOfMemoryError(f"{describe(piece[0])} ({refusal})")
-        if refusal:
-            size = len(piece) // 2
-        else:
-            done += results
+        size = len(piece) // 2 if refusal else size
+        done += results or []
     return done
