@@ -26,11 +26,13 @@ def main() -> int:
         rows = [json.loads(line) for line in counts.read_text(encoding="utf-8").splitlines()] if counts.exists() else []
     kinds: dict[str, list[dict]] = {}
     for row in rows:
-        kinds.setdefault(row["kind"].split(": test_")[0], []).append(row)
+        kinds.setdefault(row["kind"], []).append(row)
     print("\n| kind | tried | survived | lost | |\n|---|---|---|---|---|")
     for kind, parts in kinds.items():
         tried, lost = (sum(row[name] for row in parts) for name in ("tried", "lost"))
-        print(f"| {kind} | {tried} | {tried - lost} | {lost} | {parts[0]['remark']} |")
+        remarks = {row["remark"] for row in parts}
+        remark = remarks.pop() if len(remarks) == 1 else f"in {len(remarks)} tests"
+        print(f"| {kind} | {tried} | {tried - lost} | {lost} | {remark} |")
     tried, lost = (sum(row[name] for row in rows) for name in ("tried", "lost"))
     print(f"| **all** | {tried} | {tried - lost} | {lost} | {(time.monotonic() - began) / 60:.0f} min |")
     return status

@@ -17,7 +17,7 @@ def split_conversation(value: Any, where: str) -> tuple[list[dict[str, str]], st
     """What was said before the question, and the question.
 
     Args:
-        value: the question's text, a dialogue (`is_dialogue`), or messages as {"role", "content"} whose last user
+        value: the question's text, taken as it is, or messages as {"role", "content"} whose last user
             message is the question. An answer behind it is left out. A developer message counts as a system message.
         where: names the row in errors.
 
@@ -28,8 +28,6 @@ def split_conversation(value: Any, where: str) -> tuple[list[dict[str, str]], st
     >>> split_conversation([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "row 0")
     ([{'role': 'system', 'content': 'Be brief.'}], 'Hi')
     """
-    if is_dialogue(value):
-        value = dialogue_messages(value)
     if isinstance(value, str):
         return [], value
     messages = checked_messages(value, where)
@@ -101,6 +99,11 @@ def dialogue_messages(text: str, turn: str = DIALOGUE_TURN) -> list[dict[str, st
     _, *pieces = re.split(turn, text)
     turns = zip(pieces[::2], pieces[1::2], strict=True)
     return [{"role": ROLES[name], "content": content.strip()} for name, content in turns]
+
+
+def turns(value: Any) -> Any:
+    """A dialogue in one text of a data set as messages; anything else as it is."""
+    return dialogue_messages(value) if is_dialogue(value) else value
 
 
 def transcript(entry: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from padlab.bundled import bundled
 from padlab.candidates import as_dataset, rows_of
-from padlab.conversations import PREVIOUS, prompt_columns
+from padlab.conversations import PREVIOUS, prompt_columns, turns
 from padlab.data_files import read_rows
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
 
     Returns:
         Dataset with `prompt` and the source's other columns, where they stand in every row or are None elsewhere. Of a
-        conversation (messages, or hh-rlhf's and Nectar's text of turns) the last user message is the prompt, and what
-        was said before it (system messages too) the column `previous_messages`.
+        conversation (messages, or in rows hh-rlhf's and Nectar's text of turns) the last user message is the prompt,
+        and what was said before it (system messages too) the column `previous_messages`. A list's strings are taken as
+        they are.
 
     Raises:
         ValueError: broken JSONL line, empty prompt, duplicate id, missing column, or a conversation of which something
@@ -60,13 +61,14 @@ def load_prompts(source: Any = "train", limit: int | None = None, column: str | 
 
 
 def _one_prompt(entry: Any, column: str | None, where: str) -> dict[str, Any]:
-    if not isinstance(entry, Mapping):
+    typed = not isinstance(entry, Mapping)
+    if typed:
         entry = {"prompt": entry}
     wanted = repr(column) if column else "'prompt' (nor 'messages')"
     column = column or ("prompt" if "prompt" in entry else "messages")
     if column not in entry:
         raise ValueError(f"{where}: no column {wanted}; there are {', '.join(entry)}. Name it with column=...")
-    columns = prompt_columns(entry[column], where)
+    columns = prompt_columns(entry[column] if typed else turns(entry[column]), where)
     if not columns["prompt"].strip():
         raise ValueError(f"{where}: the prompt is empty; drop the row")
     others = {k: v for k, v in entry.items() if k != column}

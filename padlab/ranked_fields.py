@@ -14,8 +14,8 @@ from padlab.conversations import (
     checked_messages,
     conversation,
     dialogue_messages,
-    is_dialogue,
     prompt_columns,
+    turns,
 )
 
 Row = dict[str, Any]
@@ -65,11 +65,6 @@ def question_columns(value: Any, where: str) -> Row:
     if not asked["prompt"].strip():
         raise ValueError(f"{where}: the prompt is empty; drop the row")
     return asked
-
-
-def turns(value: Any) -> Any:
-    """A dialogue in one text as messages; anything else as it is."""
-    return dialogue_messages(value) if is_dialogue(value) else value
 
 
 def helpsteer_turns(value: Any) -> Any:

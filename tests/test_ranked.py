@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import padlab
+from padlab.show.inspection import Inspection
 from padlab.trl_formats import to_trl
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -522,6 +523,17 @@ def test_load_prompts_reads_a_dialogue_in_one_text():
     assert table["previous_messages"][:] == [TALK[:-1], None, None]
     with pytest.raises(ValueError, match="row 0: the prompt is empty"):
         padlab.load_prompts([{"prompt": "\n\nHuman: \n\nAssistant: "}])
+
+
+def test_a_typed_text_is_the_prompt_whole_even_if_it_looks_like_a_dialogue(tiny):
+    assert padlab.load_prompts([HH])["prompt"][:] == [HH]
+    assert padlab.sample_responses(tiny.student, [HH], 2, max_new_tokens=3)["prompt"][:] == [HH]
+    typed, message = (padlab.score(tiny.teacher, p, ["red"]) for p in (HH, [{"role": "user", "content": HH}]))
+    assert typed == message
+    inspection = Inspection(*tiny, HH).draw(2, max_new_tokens=3)
+    drawn = Inspection(*tiny, [{"role": "user", "content": HH}]).draw(2, max_new_tokens=3)
+    assert inspection.state.row["prompt"] == HH
+    assert inspection.state.responses == drawn.state.responses
 
 
 def test_a_student_learns_from_ranked_data_without_a_teacher(tiny):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from padlab.candidates import check_candidates
-from padlab.conversations import Message, prompt_columns, transcript
+from padlab.conversations import Message, conversation, prompt_columns, transcript
 from padlab.lm.encoding import candidate_ids
 from padlab.lm.models import LanguageModel
 from padlab.lm.plain_text import token_texts
@@ -113,7 +113,8 @@ class Inspection:
 
     def draw(self, n: int, seed: int = 0, **sampling: Any) -> Inspection:
         """Responses of the student, n >= 2; further arguments as in `sample_responses`."""
-        table = sample_responses(self.models["student"], [self.state.row], n, seed=seed, **sampling)
+        prompt = {"messages": conversation(self.state.row)}
+        table = sample_responses(self.models["student"], [prompt], n, seed=seed, **sampling)
         return self.put(responses_of_row(table[0]))
 
     def undo(self) -> Inspection:

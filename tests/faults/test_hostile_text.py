@@ -6,7 +6,6 @@ A trial is one hostile text in one place. `PADLAB_FAULT_COUNTS=FILE` collects ho
 import ast
 import io
 import json
-import random
 import re
 import warnings
 from contextlib import contextmanager
@@ -54,7 +53,10 @@ def trial(request):
     """Runs one trial; at the end the counts are written, and the test fails if one was lost."""
     trials = Trials()
     yield trials
-    count(f"hostile text: {request.node.name}", trials.tried, trials.lost)
+    if "a sample" in request.node.name:  # the same texts are counted under "all"
+        assert not trials.lost, trials.lost[:5]
+    else:
+        count("hostile text", trials.tried, trials.lost, request.node.name)
 
 
 @pytest.fixture(params=["a sample", pytest.param("all", marks=pytest.mark.slow)])
@@ -191,40 +193,38 @@ def replay(source):
 
 @pytest.mark.parametrize("sampled", [False, True], ids=["typed", "sampled"])
 def test_pages_and_files_of_the_inspector(trial, tiny, tmp_path, sampled, scorable):
-    """Page, JSON, table and Python lines, eight responses at a time, and each text once as the prompt."""
+    """Page, JSON, table and Python lines of a text that is prompt, response and both models' name; a trial per file."""
 
-    def written(prompt, texts, folder):
+    def written(text, folder):
+        texts = [text, HARMLESS]
+        roles = ("system", "user", "assistant", "user")[0 if len(text) < 100 else 2 :]  # longer ones pass the context
+        said = [{"role": role, "content": text} for role in roles]
+        named = [replace(model, name=text, source=text) for model in tiny]
         responses = [Response(t, True) for t in texts] if sampled else texts
-        previous = [{"role": "system", "content": prompt}, {"role": "user", "content": prompt}]
-        previous += [{"role": "assistant", "content": prompt}, {"role": "user", "content": prompt}]
-        named = [replace(model, name=prompt, source=prompt) for model in tiny]
-        made = Inspection(*named, previous if sampled else prompt, responses).score()
+        made = Inspection(*named, said if sampled else text, responses).score()
         folder.mkdir()
-        paths = {path.suffix: path for path in export(made, folder)}
-        return made, {kind: path.read_text(encoding="utf-8") for kind, path in paths.items() if kind != ".png"}
+        return made, {path.suffix: path for path in export(made, folder)}
 
-    _, harmless = written(HARMLESS, [HARMLESS + str(k) for k in range(8)], tmp_path / "harmless")
-    names = list(scorable)
-    random.Random(0).shuffle(names)
-    for number in range(0, len(names), 7):
-        texts = [scorable[name] for name in names[number : number + 7]]
-        texts += [f"other {k}" for k in range(8 - len(texts))]
-        prompt = scorable[names[number]]
-        with trial(", ".join(names[number : number + 7])):
-            made, files = written(prompt, texts, tmp_path / str(number))
-            check_inert(files[".html"], harmless[".html"])
-            content = json.loads(files[".json"])
-            assert content["responses"] == texts
-            assert content["models"]["student"]["name"] == prompt
-            assert sampled or content["prompt"] == prompt
-            (saved,) = read_rows(next((tmp_path / str(number)).glob("*.jsonl")))
-            assert (saved["prompt"], saved["responses"]) == (prompt, texts)
-            called = replay(files[".py"])
-            assert [r.text if sampled else r for r in called["responses"]] == texts
-            assert (called["prompt"][-1]["content"] if sampled else called["prompt"]) == prompt
-            assert not sampled or "".join(m["content"] for m in called["prompt"]) == prompt * 4
+    harmless = written(HARMLESS + ".", tmp_path / "harmless")[1][".html"].read_text(encoding="utf-8")
+    for number, (name, text) in enumerate(scorable.items()):
+        with trial(f"{name}, scored and written"):
+            made, files = written(text, tmp_path / str(number))
+        with trial(f"{name}, page"):
+            check_inert(files[".html"].read_text(encoding="utf-8"), harmless)
             assert not hidden(inspect_static(made).text)
-    trial.tried += 3 * len(names)  # each text stands in four files
+        with trial(f"{name}, JSON"):
+            content = json.loads(files[".json"].read_text(encoding="utf-8"))
+            assert content["responses"] == [text, HARMLESS]
+            assert sampled or content["prompt"] == text
+            assert [content["models"][role]["name"] for role in ("student", "teacher")] == [text, text]
+        with trial(f"{name}, table"):
+            (saved,) = read_rows(files[".jsonl"])
+            assert (saved["prompt"], saved["responses"]) == (text, [text, HARMLESS])
+            assert not sampled or [m["content"] for m in saved["previous_messages"]] == [text] * 3
+        with trial(f"{name}, Python"):
+            called = replay(files[".py"].read_text(encoding="utf-8"))
+            assert [r.text if sampled else r for r in called["responses"]] == [text, HARMLESS]
+            assert ([m["content"] for m in called["prompt"]] == [text] * 4) if sampled else called["prompt"] == text
 
 
 def test_the_page_of_a_table(trial, tmp_path):
@@ -235,8 +235,9 @@ def test_the_page_of_a_table(trial, tmp_path):
 
     harmless, _ = written([HARMLESS] * 2, HARMLESS)
     page, content = written(list(WITH_TEXT.values()), "; ".join(WITH_TEXT.values()))
-    check_inert(page, harmless)
-    assert content["about"].startswith("; ".join(WITH_TEXT.values()))
+    with trial("all of them in the note and in the rows"):
+        check_inert(page, harmless)
+        assert content["about"].startswith("; ".join(WITH_TEXT.values()))
     found = {(r["prompt"], r["responses"][0]) for r in content["rows"]}
     for name, text in WITH_TEXT.items():
         with trial(name):
