@@ -203,12 +203,12 @@ def test_pages_and_files_of_the_inspector(trial, tiny, tmp_path, sampled, scorab
         responses = [Response(t, True) for t in texts] if sampled else texts
         made = Inspection(*named, said if sampled else text, responses).score()
         folder.mkdir()
-        return made, {path.suffix: path for path in export(made, folder)}
+        return made, {path.suffix: path for path in export(made, folder)}, len(roles)
 
     harmless = written(HARMLESS + ".", tmp_path / "harmless")[1][".html"].read_text(encoding="utf-8")
     for number, (name, text) in enumerate(scorable.items()):
         with trial(f"{name}, scored and written"):
-            made, files = written(text, tmp_path / str(number))
+            made, files, turns = written(text, tmp_path / str(number))
         with trial(f"{name}, page"):
             check_inert(files[".html"].read_text(encoding="utf-8"), harmless)
             assert not hidden(inspect_static(made).text)
@@ -220,11 +220,11 @@ def test_pages_and_files_of_the_inspector(trial, tiny, tmp_path, sampled, scorab
         with trial(f"{name}, table"):
             (saved,) = read_rows(files[".jsonl"])
             assert (saved["prompt"], saved["responses"]) == (text, [text, HARMLESS])
-            assert not sampled or [m["content"] for m in saved["previous_messages"]] == [text] * 3
+            assert not sampled or [m["content"] for m in saved["previous_messages"]] == [text] * (turns - 1)
         with trial(f"{name}, Python"):
             called = replay(files[".py"].read_text(encoding="utf-8"))
             assert [r.text if sampled else r for r in called["responses"]] == [text, HARMLESS]
-            assert ([m["content"] for m in called["prompt"]] == [text] * 4) if sampled else called["prompt"] == text
+            assert called["prompt"] == text or [m["content"] for m in called["prompt"]] == [text] * turns
 
 
 def test_the_page_of_a_table(trial, tmp_path):
