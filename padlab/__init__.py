@@ -26,7 +26,7 @@ The public names, in the order of the method:
     alpha_sweep, ranking_metrics          does calibration bring the ranking nearer to a reference?
     check_candidates                      the table that flows through the phases
     from_ranked                           such a table from data that people have ranked, without a teacher
-    to_trl, from_trl                      ... to and from TRL's preference formats
+    to_trl                                ... to TRL's preference formats; from_ranked reads them
     inspect, Inspection                   edit an answer and see both preferences move: a widget; without a screen
     inspect_static, inspect_table         the same view without a kernel; a whole table: where do both disagree?
     checks                                checks of the course's exercises: checks.jsd(my_function)
@@ -46,7 +46,7 @@ _MODULES = {
     "padlab.prompts": ("load_prompts",),
     "padlab.candidates": ("check_candidates",),
     "padlab.ranked": ("from_ranked",),
-    "padlab.trl_formats": ("to_trl", "from_trl"),
+    "padlab.trl_formats": ("to_trl",),
     "padlab.rankings.plackett_luce": ("PlackettLuce",),
     "padlab.rankings.large_n": ("Divergence", "js_divergence"),
     "padlab.rankings.losses": ("vpd_loss", "ppd_loss", "sft_loss", "dpo_loss", "simpo_loss"),

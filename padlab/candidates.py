@@ -141,12 +141,8 @@ def _missing_message(missing: list[str], present: list[str]) -> str:
     }
     hint = "; ".join(hints[c] for c in missing if c in hints)
     shape = recognised(present) if "responses" in missing else None
-    if {"chosen", "rejected"} <= set(present):
-        hint = (
-            "this looks like a preference data set: padlab.from_trl(table) converts it, padlab.from_ranked(table) too"
-        )
-    elif shape:
-        hint = f"this looks like {shape[0]}: padlab.from_ranked(table) converts it"
+    if shape:
+        hint = f"this looks like {shape[0]} data: padlab.from_ranked(table) converts it"
     return f"missing column(s) {', '.join(missing)}; there are {', '.join(present) or 'none'}. {hint}".strip()
 
 

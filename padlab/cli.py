@@ -195,15 +195,14 @@ def _distill(options) -> None:
 
 def _distill_in_rounds(options, student, teacher, table, settings):
     """The student after all rounds; prints a line per round, and records the settings as a single training does."""
-    sampling = _sampling(options.run)
-    folder = options.run / "rounds"
+    sampling, folder = _sampling(options.run), options.run / "rounds"
+    if "import" in read_manifest(options.run)["stages"]:
+        print(f"the rounds draw responses of their own, which {teacher.name} scores: the imported ranking is not used")
     trained, history = padlab.run_rounds(
         student, teacher, table, rounds=options.rounds, sampling=sampling, folder=folder, **settings
     )
     for row in history[1:]:
-        measures = ", ".join(
-            f"{name} {row[name]:.3f}" for name in ("teacher_reward", "jsd", "kendall_tau") if name in row
-        )
+        measures = ", ".join(f"{k} {row[k]:.3f}" for k in ("teacher_reward", "jsd", "kendall_tau") if k in row)
         print(f"round {row['round']} of {options.rounds}: {measures}")
     return trained
 
@@ -229,13 +228,15 @@ def _evaluate(options) -> None:
     models = {"before": student, "after": trained_student(run, student)}
     prompts, quality = _prompts(get_preset(choice["preset"]), options)
     sampling = {**_sampling(run), "seed": options.seed}
+    trained_with = training_target(run)
+    target = {name: float(trained_with[name]) for name in ("alpha", "beta")}
+    asked = {"prompts": options.prompts, "limit": options.limit, **sampling, **trained_with}
+    record_stage(run, "evaluate", {**asked, "student": models["after"].describe()})
     samples = [
         padlab.evaluate_samples(model, teacher, prompts, quality=quality, **sampling, folder=run / "evaluate" / name)
         for name, model in models.items()
     ]
     table = samples[0].table
-    trained_with = training_target(run)
-    target = {name: float(trained_with[name]) for name in ("alpha", "beta")}
     if target["alpha"] > 0:
         method = trained_with["selection"]
         table = padlab.add_selection_probs(table, teacher, method, folder=run / "evaluate" / "before")
@@ -247,9 +248,7 @@ def _evaluate(options) -> None:
         write_json(run / "evaluation.json", result | more, locked=True)
     print("target: alpha {alpha:g}, beta {beta:g}".format(**target))
     if "import" in stages:
-        print(
-            "the responses below are compared with the preset's teacher, not with those who made the imported ranking"
-        )
+        print("both students are compared with the preset's teacher, not with those who made the imported ranking")
     print(f"{on_same}\n{on_fresh}\n\n-> {run / 'evaluation.json'}")
 
 

@@ -55,10 +55,10 @@ def recognised(columns: Iterable[str]) -> tuple[str, Reader, bool] | None:
 def read_pair(entry: Row, where: str, by: By | None) -> Ranked:
     """TRL's preference formats, ultrafeedback_binarized, hh-rlhf: the chosen response, then the rejected one."""
     _no_choice(by)
-    return Ranked(*pair_texts(entry, where), _pair_scores(entry, where))
+    return Ranked(*_pair_texts(entry, where), _pair_scores(entry, where))
 
 
-def pair_texts(entry: Row, where: str) -> tuple[Row, list[str]]:
+def _pair_texts(entry: Row, where: str) -> tuple[Row, list[str]]:
     """Columns of the question, and the texts of chosen and rejected, which may hold the question too."""
     if "messages" in entry and entry["messages"] == entry["chosen"]:  # in ultrafeedback_binarized
         del entry["messages"]

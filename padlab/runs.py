@@ -14,6 +14,7 @@ import json
 import platform
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -74,6 +75,8 @@ def record_stage(folder: str | Path, stage: str, settings: Mapping[str, Any]) ->
         before = manifest["stages"].get(stage)
         if before not in (None, now) and (stage == "models" or _begun(folder / stage)):
             raise ValueError(_difference(folder, stage, before, now))
+        if before and (was := [f"{k} {v}" for k, v in manifest["versions"].items() if versions().get(k) != v]):
+            warnings.warn(f"{folder} was begun with {', '.join(was)}: last digits may differ from now on", stacklevel=3)
         manifest["stages"][stage] = now
         _write_manifest(folder, manifest)
     return made_under(settings)

@@ -20,7 +20,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 from safetensors import SafetensorError
 
 SEAL = "checksums.json"  # in a folder that was written completely: size and SHA-256 of every file
-LOCK = ".lock"
+LOCK, HELD = ".lock", "-held"  # the second: behind a lock's name where the file system has no flock
 NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # the file system has no flock
 SMALL = 1 << 20  # bytes; with fewer left, a write that failed did so for want of room
 ABANDONED = 3600  # seconds after which a scratch file belongs to nobody: writing one takes a moment
@@ -173,6 +173,8 @@ def check_seal(folder: Path) -> None:
 
 def remove_sealed(folder: Path) -> None:
     """Remove a sealed folder, its seal first: what a kill leaves of it is never taken for whole."""
+    if folder.is_symlink() or not folder.is_dir():
+        raise OSError(f"{folder} is a link or a file, not a folder that padlab wrote; move it away")
     (folder / SEAL).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
@@ -204,7 +206,9 @@ def lock(folder: Path, name: str = LOCK, wait: float = 0) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         held = _acquire(folder / name, wait)
     except Timeout:
-        raise Busy(f"another process is working in {folder}; wait for it or use another folder") from None
+        held = folder / f"{name}{HELD}"
+        gone = f". If none is left, its machine went down: delete {held}" if held.exists() else ""
+        raise Busy(f"another process is working in {folder}; wait for it or use another folder{gone}") from None
     except OSError as error:
         if (folder / name).is_symlink():
             raise OSError(f"{folder / name} is a link, and padlab locks no file elsewhere; delete the link") from error
@@ -219,7 +223,7 @@ def _acquire(path: Path, wait: float) -> Any:
     except OSError as error:
         if error.errno not in NO_FLOCK:
             raise
-    return SoftFileLock(path.with_name(f"{path.name}-held"), is_singleton=True).acquire(timeout=wait)
+    return SoftFileLock(path.with_name(f"{path.name}{HELD}"), is_singleton=True).acquire(timeout=wait)
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -61,6 +62,8 @@ def in_shards(
             rows[path] = rows.get(path) or _finished_shard(path, pieces[path], work, made_under, wait=0)
         except Busy:
             busy.append(path)
+    if busy:
+        print(f"{stage}: waiting for {len(busy)} shards that other processes compute", file=sys.stderr)
     for path in busy:  # shards that another process began: it ends them, or dies and leaves them to this one
         rows[path] = _finished_shard(path, pieces[path], work, made_under, wait=-1)
     return [row for path in pieces for row in rows[path]]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from padlab.candidates import as_dataset, check_candidates
 from padlab.conversations import PREVIOUS, conversation
-from padlab.ranked_fields import Row, read_rows
-from padlab.ranked_shapes import pair_texts
+from padlab.ranked_fields import Row
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -66,28 +65,6 @@ def to_trl(
         chosen = _labelled(answers, values) if pairs == "unpaired" else _paired(answers, values, pairs)
         rows += [{**question, **columns} for columns in chosen]
     return as_dataset(rows)
-
-
-def from_trl(table: Dataset) -> Dataset:
-    """Candidates with n = 2, the chosen response first, from a preference data set: texts, messages or dialogues.
-
-    Args:
-        table: chosen and rejected, with the question in prompt or at the beginning of both; hh-rlhf's form too.
-
-    Returns:
-        Dataset with prompt, previous_messages where there are any, and responses; `padlab.from_ranked` adds rewards.
-
-    Raises:
-        ValueError: columns are missing, or an answer does not belong to its prompt (row named).
-
-    >>> from_trl([{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}])["responses"][0]
-    ['4', '5']
-    """
-    table = as_dataset(table)
-    if missing := [c for c in ("chosen", "rejected") if c not in table.column_names]:
-        raise ValueError(f"a preference table needs chosen and rejected (and prompt); missing: {missing}")
-    pairs = read_rows(table, pair_texts)
-    return check_candidates([{**asked, "responses": responses} for asked, responses in pairs])
 
 
 def _check_choices(pairs: str, conversational: bool, implicit_prompt: bool) -> None:

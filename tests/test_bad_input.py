@@ -204,7 +204,7 @@ CASES = {
     ),
     "a preference data set": (
         lambda w: w.score([{"prompt": "p", "chosen": "a", "rejected": "b"}]),
-        r"missing column\(s\) responses; .*preference data set: padlab.from_trl\(table\) converts it",
+        r"missing column\(s\) responses; .*TRL preference data: padlab.from_ranked\(table\) converts it",
     ),
     # models
     "letter of two tokens": (

@@ -74,17 +74,16 @@ def test_a_missing_column_says_which_call_makes_it(needs, message):
 
 
 def test_other_shapes_of_table_are_recognised():
-    with pytest.raises(ValueError, match=r"looks like a preference data set: padlab.from_trl"):
-        check_candidates([{"prompt": "p", "chosen": "a", "rejected": "b"}])
     with pytest.raises(ValueError, match="choose one split: train, test"):
         check_candidates(DatasetDict(train=Dataset.from_list([GOOD]), test=Dataset.from_list([GOOD])))
     for row, shape in (
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, "TRL preference"),
         ({"instruction": "p", "completions": [{"response": "a", "overall_score": 1.0}]}, "UltraFeedback"),
         ({"prompt": "p", "answers": [{"answer": "a", "rank": 1}]}, "Nectar"),
         ({"prompt": "p", "response_1": "a", "response_2": "b", "preference_strength": 1}, "HelpSteer2 preference"),
         ({"prompt": "p", "completions": ["a", "b"], "rewards": [1.0, 0.0]}, "online table"),
     ):
-        with pytest.raises(ValueError, match=f"looks like {shape}: padlab.from_ranked.table. converts it"):
+        with pytest.raises(ValueError, match=f"looks like {shape} data: padlab.from_ranked.table. converts it"):
             check_candidates([row])
     for wrong in ({"prompt": ["p"]}, 3, "text", ["a", "b"]):
         with pytest.raises(ValueError, match=r"expected a datasets.Dataset or a list of rows"):

@@ -187,6 +187,21 @@ def test_evaluate_measures_against_what_the_student_was_trained_towards(run, tmp
     assert "target: alpha 0.5" in capsys.readouterr().out
 
 
+def test_evaluating_with_other_numbers_names_one_folder_to_delete(run, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert main(["evaluate", str(copy), "--limit", "4"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(copy), "--limit", "3", "--seed", "5"]) == 1
+    said = capsys.readouterr().err
+    assert "limit: 4 in the folder, 3 now" in said
+    assert "seed: 1000 in the folder, 5 now" in said
+    assert f"delete {copy / 'evaluate'} " in said
+    shutil.rmtree(copy / "evaluate")
+    assert main(["evaluate", str(copy), "--limit", "3", "--seed", "5"]) == 0
+    assert len(load_table(copy / "heldout.jsonl")) == 3
+
+
 def test_a_folder_of_imported_responses_is_not_sampled_into_and_may_be_imported_again(tmp_path, capsys):
     file, run = tmp_path / "ranked.jsonl", str(tmp_path / "run")
     file.write_text('{"prompt": "q", "responses": ["a", "b"], "scores": [1, 2]}\n' * 2, encoding="utf-8")

@@ -342,16 +342,17 @@ def test_a_file_system_without_flock_gets_a_lock_that_is_a_file(folder, monkeypa
         thread = threading.Thread(target=lambda: thread_result.append(refused_in(folder)))
         thread.start()
         thread.join()
-        assert thread_result == [True]
+        assert thread_result == [folder / ".lock-held"], "the file that a machine that went down leaves is named"
     assert not (folder / ".lock-held").exists()
 
 
 def refused_in(folder):
+    """The file that the message says to delete; None where the lock was free."""
     try:
         with lock(folder):
-            return False
-    except RuntimeError:
-        return True
+            return None
+    except RuntimeError as error:
+        return Path(str(error).split("delete ")[1])
 
 
 KILLED = """
@@ -419,6 +420,17 @@ def test_the_manifest_keeps_its_first_date_and_versions(folder):
     second = read_manifest(folder)
     assert second["stages"] == {"one": {"a": "x"}, "two": {"b": 1}}
     assert all(first[key] == second[key] for key in ("created", "versions", "format"))
+
+
+def test_going_on_with_other_versions_is_said(folder, monkeypatch, recwarn):
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, work=Interrupt(2))
+    known = runs.versions()
+    assert run(folder) == squares(range(10))
+    assert not recwarn
+    monkeypatch.setattr(runs, "versions", lambda: {**known, "torch": "99.0"})
+    with pytest.warns(UserWarning, match=rf"torch {re.escape(known['torch'])}"):
+        assert run(folder) == squares(range(10))
 
 
 def test_progress_passes_everything_through_and_is_silent_when_short(capsys):

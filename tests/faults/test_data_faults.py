@@ -122,12 +122,11 @@ CELLS = [
 READERS = {
     "from_ranked": lambda table: padlab.from_ranked(table, scale="raw"),
     "from_ranked, faulty rows skipped": lambda table: padlab.from_ranked(table, skip_faulty=True),
-    "from_trl": padlab.from_trl,
     "to_trl": lambda table: padlab.to_trl(table, by="scores"),
     "load_prompts": padlab.load_prompts,
     "check_candidates": check_candidates,
 }
-FOR = {"from_trl": "TRL", "to_trl": "candidates", "check_candidates": "candidates"}  # these read no other shape
+FOR = {"to_trl": "candidates", "check_candidates": "candidates"}  # these read no other shape
 
 
 def reason_against(read, table):
