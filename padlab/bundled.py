@@ -4,7 +4,11 @@ from pathlib import Path
 
 
 def bundled(name: str, folder: str = "data") -> Path:
-    """Path of a file or folder under data/ (or under notebooks/).
+    """Path of a file or folder that came with padlab.
+
+    Args:
+        name: its path within the folder.
+        folder: "data" or "notebooks".
 
     Raises:
         FileNotFoundError: it is not there (a broken installation).

@@ -17,9 +17,13 @@ LARGE = re.compile(r"[1-9]\d{18}")  # is in the text of every integer that does 
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a .json, .jsonl, .csv, .tsv or .parquet file (the first four also .gz), as plain values.
+    """The rows of a file, as plain values. Cells of .csv and .tsv are texts, also where they look like numbers.
 
-    Cells of .csv and .tsv are texts, also where they look like numbers; an empty one is None.
+    Args:
+        path: a .json, .jsonl, .csv, .tsv or .parquet file (the first four also .gz).
+
+    Returns:
+        one dict per row, with the column names as keys; an empty cell is None.
 
     Raises:
         ValueError: no such file, another kind of file, not UTF-8, or a line that is not a JSON object (named).

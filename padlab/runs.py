@@ -223,12 +223,21 @@ def _checksum(path: Path) -> str:
 
 
 def save_table(table: Dataset, path: str | Path, **options: Any) -> None:
-    """A table as JSONL, atomically; the same table always gives the same bytes. Options as in `write_text`."""
+    """A table as JSONL, atomically; the same table always gives the same bytes.
+
+    Args:
+        table: candidates, or any `datasets.Dataset` of plain values.
+        path: the file, overwritten.
+        options: as in `padlab.safe_files.write_text`.
+    """
     write_jsonl(as_folder(path), table, **options)
 
 
 def load_table(path: str | Path) -> Dataset:
     """A table written by `save_table`.
+
+    Args:
+        path: the file.
 
     Raises:
         ValueError: there is none, or a line is no JSON object (named).

@@ -53,6 +53,10 @@ def with_adapter(model: Any, folder: Any) -> Any:
 
     An adapter that the model has already is left out: a saved adapter is whole, also where it continued another one.
 
+    Args:
+        model: a transformers model, with or without an adapter.
+        folder: holds adapter_config.json and adapter_model.safetensors.
+
     Raises:
         ValueError: the adapter was made for another model.
         RuntimeError: it is not there, or damaged; the file is named.

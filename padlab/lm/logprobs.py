@@ -44,6 +44,12 @@ def token_logprobs(
 def response_mask(response_ids: Sequence[Sequence[int]]) -> Bool[Tensor, "responses length"]:
     """True where a response has a token, known from the lengths: an id equal to the padding id counts like any other.
 
+    Args:
+        response_ids: per response its token ids; responses of different lengths.
+
+    Returns:
+        responses x the longest response's tokens.
+
     >>> response_mask([[7, 8, 9], [0]]).int().tolist()
     [[1, 1, 1], [1, 0, 0]]
     """
@@ -54,5 +60,13 @@ def response_mask(response_ids: Sequence[Sequence[int]]) -> Bool[Tensor, "respon
 def mean_over_tokens(
     values: Float[Tensor, "responses length"], mask: Bool[Tensor, "responses length"]
 ) -> Float[Tensor, " responses"]:
-    """Mean over the tokens of each response (of log-probabilities: the reward, nats/token); `values` is 0 elsewhere."""
+    """Mean over the tokens of each response; of log-probabilities this is the reward, nats/token.
+
+    Args:
+        values: one number per token, 0 where `mask` is False.
+        mask: as `response_mask` returns it; every response has a token.
+
+    >>> mean_over_tokens(torch.tensor([[-1.0, -3.0], [-4.0, 0.0]]), torch.tensor([[True, True], [True, False]]))
+    tensor([-2., -4.])
+    """
     return values.sum(-1) / mask.to(values.device).sum(-1)

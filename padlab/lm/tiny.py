@@ -50,7 +50,15 @@ def tiny_tokenizer(which: str) -> Any:
 
 
 def tiny_model(tokenizer: Any, layers: int, seed: int, width: int = 64, context: int = 1024) -> LlamaForCausalLM:
-    """A Llama with random weights (reproducible per seed) that fits the tokenizer."""
+    """A Llama with random weights that fits the tokenizer.
+
+    Args:
+        tokenizer: decides the size of the vocabulary and the ids of control tokens.
+        layers: number of blocks.
+        seed: the same seed gives the same weights.
+        width: hidden size; a multiple of the number of heads.
+        context: most tokens of prompt and response together.
+    """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,

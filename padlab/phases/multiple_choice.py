@@ -210,6 +210,11 @@ def group_into_rows(questions: Sequence[Sequence[int]]) -> list[list[Sequence[in
 def letter_tokens(model: LanguageModel, letter: str, text: str = "?") -> list[int]:
     """Ids of the single tokens that read as this letter, "A" or " A", where they follow this question.
 
+    Args:
+        model: its tokenizer and chat template decide.
+        letter: one option's letter.
+        text: the question, as the user's message.
+
     Raises:
         ValueError: neither is one token there.
     """

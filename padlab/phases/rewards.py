@@ -48,7 +48,11 @@ def score_tokens(
 
     A character that is spread over several tokens stands at the last of them; the others are empty.
 
-    Arguments as in `score`.
+    Args:
+        model, prompt, responses, exact: as in `score`.
+
+    Returns:
+        per response two lists of one length, its tokens' texts and their log-probabilities.
 
     >>> score_tokens(load_pair("tiny").teacher, "Hi", ["ab"])[0][0]
     ['a', 'b']

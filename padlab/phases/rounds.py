@@ -90,6 +90,10 @@ def run_rounds(
 def rounds_for(budget: int, n: int) -> int:
     """Rounds of n responses that spend a budget of responses per prompt exactly.
 
+    Args:
+        budget: responses per prompt over all rounds.
+        n: responses per prompt and round, >= 2.
+
     Raises:
         ValueError: the budget is not a multiple of n.
 

@@ -144,6 +144,13 @@ def pick_diverse(texts: Sequence[str], n: int) -> list[int]:
 
     Distance is the normalised Levenshtein distance, 0 (same) to 1; ties go to the lower index.
 
+    Args:
+        texts: at least one.
+        n: how many to keep, 1 to the number of texts.
+
+    Returns:
+        indices into `texts` in the order of choice.
+
     >>> pick_diverse(["aaaa", "aaab", "zzzz"], 2)
     [0, 2]
     """

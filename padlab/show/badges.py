@@ -26,6 +26,10 @@ class Badge(NamedTuple):
 def badges(snapshot: Snapshot, found: Preferences) -> list[Badge]:
     """Remarks on what makes these numbers hard to trust; empty where nothing stands out.
 
+    Args:
+        snapshot: texts, rewards, tokens and answers of one prompt.
+        found: the distributions made of them (`padlab.show.snapshot.preferences`).
+
     >>> from padlab.show.snapshot import preferences
     >>> twins = Snapshot("?", ("a", "a"), {"teacher": np.array([-1.0, -1.0])})
     >>> [badge.name for badge in badges(twins, preferences(twins, 0.0, 1.0))]

@@ -81,6 +81,9 @@ class Snapshot:
 def snapshot_of_row(entry: Mapping[str, Any]) -> Snapshot:
     """The snapshot that a row of a candidates table holds.
 
+    Args:
+        entry: a row with prompt, responses, and at least one column of rewards (nats/token).
+
     Raises:
         ValueError: the row has neither `student_reward` nor `teacher_reward`.
 

@@ -113,6 +113,10 @@ def alpha_sweep(
 def ranking_metrics(scores: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
     """kendall_tau, top1 and ndcg of n scores against a reference (higher is better in both); NaN where undefined.
 
+    Args:
+        scores: one number per response, any scale.
+        reference: the truth or another model's scores, in the same order.
+
     >>> ranking_metrics([3.0, 2.0, 1.0], [5.0, 4.0, 0.0])
     {'kendall_tau': 1.0, 'top1': 1.0, 'ndcg': 1.0}
     """

@@ -37,7 +37,14 @@ CONFIDENT = 0.02  # one-sided error we accept when we say that the letters follo
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of an examination: what was looked at, "ok" | "note" | "problem", what it means, and the numbers."""
+    """One line of an examination.
+
+    Args:
+        topic: what was looked at.
+        status: "ok", "note" or "problem".
+        text: what was found and what it means.
+        numbers: name -> what was measured.
+    """
 
     topic: str
     status: str
@@ -50,7 +57,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examination:
-    """All findings about a model."""
+    """All findings about a model; printing it shows them.
+
+    Args:
+        name: the model's.
+        findings: in the order in which they were looked at.
+    """
 
     name: str
     findings: list[Finding]
@@ -104,6 +116,9 @@ def _finding(check: Callable[..., tuple], *arguments: Any) -> Finding:
 def selection_probe(model: LanguageModel) -> dict[str, float]:
     """Ask 24 easy questions (right answer or answer to another question), each in both orders.
 
+    Args:
+        model: any model with a chat template and single-token letters.
+
     Returns:
         selection_accuracy after averaging both orders, its p-value against guessing, mean probability of the right
         answer, prob_first (raw P of the option listed first) and option_mass.
@@ -134,6 +149,12 @@ def memory_estimate(
     trained float32 weight, gradient and Adam's two moments; activations kept for the backward pass (about 16
     hidden-size vectors and 3 inner-size vectors per block and token, in the weights' type); and
     three float32 copies of the response positions' logits. A rule of thumb, meant to be within a factor of two.
+
+    Args:
+        network: a transformers model.
+        n: responses per prompt.
+        prompt_tokens, response_tokens: lengths, in tokens; of each response.
+        lora: train an adapter (True) or all weights (False).
     """
     config, size = network.config.get_text_config(), next(network.parameters()).element_size()
     weights = sum(p.numel() for p in network.parameters())

@@ -147,7 +147,12 @@ class _Plan(NamedTuple):
 
 
 def keep_best_and_worst(table: Dataset, alpha: float = 0.0, match_scale: bool = False) -> Dataset:
-    """Per prompt the response with the highest calibrated reward, then the lowest; `teacher_reward` holds these."""
+    """Per prompt the response with the highest calibrated reward, then the lowest; `teacher_reward` holds these.
+
+    Args:
+        table: candidates with teacher_reward, and selection_prob where alpha > 0.
+        alpha, match_scale: as in `padlab.calibrate`.
+    """
     rows = []
     for entry in table:
         selection_prob = entry["selection_prob"] if alpha > 0 else None

@@ -70,6 +70,12 @@ def paired_differences(before: Report, after: Report) -> dict[str, Interval]:
 
     Both reports must measure the same prompts in the same order; responses may differ (fresh samples).
 
+    Args:
+        before, after: reports of the two students.
+
+    Returns:
+        measure -> Interval, for the measures that both reports have.
+
     Raises:
         ValueError: the reports do not measure the same prompts.
     """
@@ -83,6 +89,9 @@ def paired_differences(before: Report, after: Report) -> dict[str, Interval]:
 
 def repetition(ids: Sequence[int]) -> float:
     """Share of 3-token sequences that occurred before in the same response, 0 to 1.
+
+    Args:
+        ids: token ids; fewer than three give 0.
 
     >>> repetition([1, 2, 3, 1, 2, 3])
     0.25

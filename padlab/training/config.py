@@ -30,6 +30,9 @@ class PADConfig(TrainingArguments):
         per_device_train_batch_size, gradient_accumulation_steps: prompts per pass x passes per step (paper: 128
             prompts a step).
 
+    Raises:
+        ValueError: an unknown loss or divergence, or a number out of its range; names the setting.
+
     >>> PADConfig(alpha=0.5).beta
     10.0
     """

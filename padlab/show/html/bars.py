@@ -60,7 +60,12 @@ def bars(
 
 
 def legend(colours: Mapping[str, str], names: Sequence[str] | Mapping[str, Any]) -> str:
-    """HTML of one line that says which colour is which series."""
+    """HTML of one line that says which colour is which series.
+
+    Args:
+        colours: series -> CSS colour.
+        names: the series shown, in this order; texts are escaped.
+    """
     square = "display:inline-block;width:0.8em;height:0.8em;margin:0 4px 0 10px;background:"
     return "".join(
         f'<span style="white-space:nowrap"><span style="{square}{colours[name]}"></span>{escape(name)}</span> '

@@ -61,6 +61,9 @@ def read_judgements(path: str | Path) -> Results:
     The length-controlled rate is computed by the package `alpaca_eval` where it is installed and its data can be had;
     otherwise the note says what is missing.
 
+    Args:
+        path: `annotations.json`, of one model.
+
     Raises:
         ValueError: not such a file, several models in it, or no preference at all.
     """

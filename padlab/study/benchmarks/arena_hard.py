@@ -62,6 +62,9 @@ def read_judgements(path: str | Path) -> Results:
     difference in strength = weighted share of points. The interval resamples questions (the official table resamples
     games and gives 90 %).
 
+    Args:
+        path: JSONL with uid, model and games, of one model.
+
     Raises:
         ValueError: not such a file, several models in it, an unknown verdict (row named), or no verdict at all.
     """

@@ -54,6 +54,10 @@ def gsm8k_correct(response: str, gold: str) -> bool:
 def gsm8k_strict(response: str, gold: str) -> bool:
     """The strict rule of `lm-eval` (strict-match): right only where the first "#### " is followed by the number.
 
+    Args:
+        response: the model's text.
+        gold: the data set's answer, which ends with "#### number".
+
     >>> gsm8k_strict("18", "#### 18"), gsm8k_strict("#### 18", "#### 18")
     (False, True)
     """
@@ -128,6 +132,9 @@ def judging_command(path: Path, model: str) -> str:
 
 def read_judgements(path: str | Path) -> Results:
     """Right answers in percent, by the flexible and by the strict rule, of a file of `write_answers`.
+
+    Args:
+        path: JSONL with response, gold and model.
 
     Raises:
         ValueError: not such a file.

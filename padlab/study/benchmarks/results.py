@@ -32,7 +32,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Results:
-    """Figures of one or several benchmarks; printing them shows a table. Two tables are added with `+`."""
+    """Figures of one or several benchmarks; printing them shows a table. Two tables are added with `+`.
+
+    Args:
+        rows: one per benchmark, model and measure.
+    """
 
     rows: tuple[Result, ...]
 
@@ -51,6 +55,11 @@ class Results:
 def judged_rows(path: str | Path, columns: Mapping[str, type | tuple[type, ...]], what: str) -> list[dict[str, Any]]:
     """The rows of a file of judgements, each with these columns of these types.
 
+    Args:
+        path: a file as `padlab.data_files.read_rows` takes it.
+        columns: name -> type of its values, or several types.
+        what: what the file should be, for errors.
+
     Raises:
         ValueError: no such file, no rows, or a row in which a column is missing or of another type (row named).
     """
@@ -66,7 +75,10 @@ def judged_rows(path: str | Path, columns: Mapping[str, type | tuple[type, ...]]
 
 
 def percent_interval(right: Sequence[bool]) -> Interval:
-    """Share of true values in percent, with the Wilson interval.
+    """Share of true values in percent, with the Wilson interval (95 %).
+
+    Args:
+        right: one value per question, at least one.
 
     >>> percent_interval([False, False, False]).high > 50
     True

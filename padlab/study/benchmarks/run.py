@@ -66,6 +66,10 @@ def run_benchmark(
 def read_judgements(name: str, path: str | Path) -> Results:
     """One table of results from an official file of judgements (gsm8k: from an answer file).
 
+    Args:
+        name: a benchmark's name, as in `padlab benchmark`.
+        path: the file.
+
     Raises:
         ValueError: an unknown name, or not such a file.
     """
