@@ -57,6 +57,7 @@ def count(kind, tried, lost, remark=""):
     if os.environ.get(COUNTS):
         with open(os.environ[COUNTS], "a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "tried": tried, "lost": len(lost), "remark": remark}) + "\n")
+    assert tried, f"{kind}: nothing was tried"
     assert not lost, f"{len(lost)} of {tried} lost: {lost[:5]}"
 
 

@@ -1,21 +1,13 @@
 """A run folder damaged in many ways: every stage says which file and what to do, and doing so gives the same result."""
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from padlab.cli import main
-
-STAGES = {
-    "sample": ["--preset", "tiny", "--limit", "8", "--max-new-tokens", "5"],
-    "score": ["--selection", "pairwise"],
-    "distill": ["--alpha", "0.5", "--epochs", "1"],
-    "evaluate": ["--limit", "3"],
-}
+from tests.faults.campaign import STAGES, count, result_of
 
 
 def cut(path):
@@ -92,13 +84,6 @@ def run_stages(folder):
         assert main([stage, str(folder), *words]) == 0, stage
 
 
-def result_of(folder):
-    """What a run is for: the table, the student, the evaluation."""
-    student = load_file(folder / ADAPTER)
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    return (folder / "candidates.jsonl").read_text(), {name: v.tolist() for name, v in student.items()}, evaluation
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
@@ -120,6 +105,15 @@ def carry_out(said, folder):
     return folder
 
 
+@pytest.fixture
+def counted(request):
+    before = request.session.testsfailed
+    yield
+    lost = [request.node.name] * (request.session.testsfailed - before)
+    count("damaged run folders", 1, lost, "remedy carried out, result equal")
+
+
+@pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize(
     ("stage", "file", "how"),
     [
