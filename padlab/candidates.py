@@ -140,8 +140,7 @@ def _missing_message(missing: list[str], present: list[str]) -> str:
         "selection_prob": "run padlab.add_selection_probs(table, teacher), or set alpha=0",
     }
     hint = "; ".join(hints[c] for c in missing if c in hints)
-    shape = recognised(present) if "responses" in missing else None
-    if shape:
+    if "responses" in missing and (shape := recognised(present)):
         hint = f"this looks like {shape[0]} data: padlab.from_ranked(table) converts it"
     return f"missing column(s) {', '.join(missing)}; there are {', '.join(present) or 'none'}. {hint}".strip()
 

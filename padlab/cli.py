@@ -54,9 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks characters of a path is no error
             stream.reconfigure(errors="backslashreplace")
-    options = parser().parse_args(arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
+        options = parser().parse_args(arguments)
         if getattr(options, "threads", None):
             import torch
 

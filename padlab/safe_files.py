@@ -218,11 +218,15 @@ def lock(folder: Path, name: str = LOCK, wait: float = 0) -> Iterator[None]:
 
 
 def _acquire(path: Path, wait: float) -> Any:
-    try:
-        return FileLock(path, is_singleton=True, fallback_to_soft=False).acquire(timeout=wait)
-    except OSError as error:
-        if error.errno not in NO_FLOCK:
-            raise
+    for left in range(100)[::-1]:  # tries to open a file that other machines remove at that moment
+        try:
+            return FileLock(path, is_singleton=True, fallback_to_soft=False).acquire(timeout=wait)
+        except OSError as error:
+            if error.errno in NO_FLOCK:
+                break
+            if error.errno != errno.ESTALE or not left:
+                raise
+            time.sleep(0.05)
     return SoftFileLock(path.with_name(f"{path.name}{HELD}"), is_singleton=True).acquire(timeout=wait)
 
 

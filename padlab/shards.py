@@ -62,8 +62,8 @@ def in_shards(
             rows[path] = rows.get(path) or _finished_shard(path, pieces[path], work, made_under, wait=0)
         except Busy:
             busy.append(path)
-    if busy:
-        print(f"{stage}: waiting for {len(busy)} shards that other processes compute", file=sys.stderr)
+    if waiting := sum(not path.exists() for path in busy):
+        print(f"{stage}: waiting for {waiting} shards that other processes compute", file=sys.stderr)
     for path in busy:  # shards that another process began: it ends them, or dies and leaves them to this one
         rows[path] = _finished_shard(path, pieces[path], work, made_under, wait=-1)
     return [row for path in pieces for row in rows[path]]
@@ -72,13 +72,14 @@ def in_shards(
 def _finished_shard(path: Path, piece: Sequence[Any], work: Callable, made_under: str, wait: float) -> Rows:
     """A shard's rows: computed and written while holding its lock, unless another process has done so."""
     own_lock = f".{path.stem}.lock"
-    with lock(path.parent, own_lock, wait):
-        try:
-            if not path.exists():
-                write_text(path, as_shard(work(piece), path, made_under), locked=True)
-        finally:
-            with suppress(OSError):
-                (path.parent / own_lock).unlink()
+    if not path.exists():
+        with lock(path.parent, own_lock, wait):
+            try:
+                if not path.exists():
+                    write_text(path, as_shard(work(piece), path, made_under), locked=True)
+            finally:
+                with suppress(OSError):
+                    (path.parent / own_lock).unlink()
     return read_shard(path, len(piece), made_under)
 
 

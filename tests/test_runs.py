@@ -346,6 +346,23 @@ def test_a_file_system_without_flock_gets_a_lock_that_is_a_file(folder, monkeypa
     assert not (folder / ".lock-held").exists()
 
 
+def test_a_lock_file_that_another_machine_has_just_removed_is_opened_again(folder, monkeypatch):
+    """On a network file system the removed file is still known here for a moment: ESTALE."""
+    import fcntl
+
+    stale = iter([True, True])
+
+    def flock(*arguments):
+        if next(stale, False):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return plain(*arguments)
+
+    plain = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert run(folder) == squares(range(10))
+    assert next(stale, None) is None
+
+
 def refused_in(folder):
     """The file that the message says to delete; None where the lock was free."""
     try:
