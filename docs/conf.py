@@ -6,7 +6,6 @@ import inspect
 import json
 import os
 import re
-import shutil
 import textwrap
 from pathlib import Path
 
@@ -19,10 +18,30 @@ from padlab.cli import parser
 os.environ["COLUMNS"] = "100"  # of the commands' help
 HERE = Path(__file__).parent
 COURSE = HERE / "course"  # copies, ignored by git: Sphinx reads only what lies below this folder
+AS_SAVED = "*As it was saved: sliders and buttons appear where you run it, `padlab lab` ([The course](../course.md)).*"
+
+
+def for_the_site(notebook):
+    """A notebook with file names as links, what its figures show as their alternative texts, and a word on sliders."""
+    content = json.loads(notebook.read_bytes())
+    for cell in content["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            text = re.sub(r"(?<!\[)`(\d\d_\w+)\.ipynb`(?!\])", r"[\1](\1.ipynb)", text)
+            cell["source"] = re.sub(r"(?<!\[)`docs/(\w+)\.md`(?!\])", r"[docs/\1.md](../\1.md)", text)
+        figures = [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+        alt = [figure["metadata"].get("image/png", {}).get("alt") for figure in figures]
+        if any(alt):
+            cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(filter(None, alt))}}
+    content["cells"][0]["source"] += f"\n\n{AS_SAVED}"
+    return json.dumps(content)
+
+
 COURSE.mkdir(exist_ok=True)
 for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
-    if not (COURSE / notebook.name).exists() or (COURSE / notebook.name).read_bytes() != notebook.read_bytes():
-        shutil.copyfile(notebook, COURSE / notebook.name)
+    made, copy = for_the_site(notebook), COURSE / notebook.name
+    if not copy.exists() or copy.read_text(encoding="utf-8") != made:
+        copy.write_text(made, encoding="utf-8")
 
 project, author, copyright = "padlab", "The padlab developers", "the padlab developers, Apache-2.0"
 version = release = padlab.__version__
@@ -110,9 +129,11 @@ def _depth(line):
 
 
 def with_lists(app, page, source):
-    """Three lists that pages do not repeat: the notebooks' titles, what `help(padlab)` names, the commands' help."""
+    """Three lists that pages do not repeat: notebooks, public names, help of the commands. The log is not searched."""
     lists = {"course": ("(notebooks)", notebooks), "reference/index": ("(names)", public_names)}
     lists["reference/commands"] = ("(commands)", commands)
+    if page.startswith("log/2"):
+        source[0] = f"---\nnosearch: true\n---\n{source[0]}"
     if page in lists:
         mark, listed = lists[page]
         source[0] = source[0].replace(mark, listed())
@@ -137,8 +158,10 @@ LINK = r"{py:obj}`\1 <padlab.\1>`"
 
 def commands():
     """`padlab COMMAND --help` of each command."""
-    found = next(action.choices for action in parser()._actions if action.dest == "command")
-    return "\n".join(f"## padlab {name}\n\n```text\n{c.format_help()}```\n" for name, c in found.items())
+    action = next(action for action in parser()._actions if action.dest == "command")
+    what = {choice.dest: choice.help for choice in action._choices_actions}
+    listed = [(name, f"`{name}`: {what[name]}", c.format_help()) for name, c in action.choices.items()]
+    return "\n".join(f"## padlab {name}\n\n{text}.\n\n```text\n{shown}```\n" for name, text, shown in listed)
 
 
 def with_links_back(app, page, template, context, doctree):

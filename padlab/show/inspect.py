@@ -33,7 +33,8 @@ def inspect(
         student, teacher: the models; others can be loaded in the widget.
         prompt, responses: what to inspect, or a candidates `table` and its `row`.
         before: the untrained student, as a third model.
-        alpha, beta: None takes the student's preset, else 0 and 10.
+        alpha: weight of the selection probability, 0 to 1; None: the student's preset's, else 0.
+        beta: scale from nats/token to scores, > 0; None: the student's preset's, else 10.
         judge: ask the teacher which response is better; None: if alpha is above 0.
         sampling: of responses that the student draws, as in `sample_responses`; None: 48 tokens at temperature 1.
 

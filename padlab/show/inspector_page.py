@@ -52,7 +52,8 @@ def inspect_static(source: Any, row: int = 0, *, alpha: float | None = None, bet
     Args:
         source: a scored `Inspection`, or a candidates table with rewards.
         row: of the table.
-        alpha, beta: None: the inspection's own; of a table's row 0.5 with selection probabilities, else 0, and 10.
+        alpha: None: the inspection's own; of a table's row 0.5 with selection probabilities, else 0.
+        beta: None: the inspection's own; of a table's row 10.
 
     Raises:
         ValueError: nothing is scored yet, or a row that is not there.

@@ -114,13 +114,15 @@ class Preferences:
     """The distributions over rankings that a snapshot gives at one alpha and beta.
 
     Args:
-        alpha, beta: weight of the selection probability in the teacher's reward; scale from nats/token to scores.
+        alpha: weight of the selection probability in the teacher's reward.
+        beta: scale from nats/token to scores.
         scores: role -> n scores, beta * reward; the teacher's reward calibrated.
         top_choice: role -> n probabilities of standing first.
         expected_rank: role -> n, 1 is best.
         rankings: the most probable ones (of the teacher and the student together), best item first.
         shares, rest: role -> the probabilities of these rankings, and of all others together.
-        pairwise, marginals: role -> n x n: P(row before column); P(item at rank).
+        pairwise: role -> n x n, P(row before column).
+        marginals: role -> n x n, P(item at rank).
         entropy: role -> nats.
         agreement: "jsd" (nats, 0 to ln 2) and "tau" (-1 to 1, NaN where one does not rank) of student and teacher, and
             "jsd before", "tau before" where there is an untrained student.

@@ -16,8 +16,8 @@ class PADConfig(TrainingArguments):
     """Settings of a distillation; every field of `transformers.TrainingArguments` is there too.
 
     Args:
-        loss: "ppd" (divergence between the distributions) or "vpd" (likelihood of the teacher's ranking); baselines:
-            "sft", "token_kd", "dpo", "simpo", "lipo", "pro", "rrhf" (`padlab.training.per_prompt_losses`).
+        loss: "ppd" (divergence between the distributions) or "vpd" (likelihood of the teacher's ranking); the baselines
+            are "sft", "token_kd", "dpo", "simpo", "lipo", "pro", "rrhf" (`padlab.training.per_prompt_losses`).
         divergence: for ppd: "js" (paper), "forward_kl" = KL(teacher || student), "reverse_kl", "released".
         alpha: weight of the selection probability in the teacher's calibrated reward, 0 to 1.
         match_scale: give log p_sel the scale of its prompt's rewards before mixing, see `padlab.calibrate`.
@@ -25,7 +25,11 @@ class PADConfig(TrainingArguments):
         length_normalize: the student's reward for ppd and vpd is the mean of its token log-probabilities (True, the
             method) or their sum (False); the table needs the teacher's in the same form, see `padlab.add_rewards`.
         token_kd: weight of token-level distillation, KL(teacher || student) in nats/token, beside the loss; >= 0.
-        dpo_beta, simpo_beta, simpo_gamma, lipo_beta, pro_sft: of the baselines (papers: 0.1; 2; 1; 0.05; 0.05).
+        dpo_beta: of DPO (paper: 0.1).
+        simpo_beta: of SimPO (paper: 2).
+        simpo_gamma: margin of SimPO (paper: 1).
+        lipo_beta: of LiPO (paper: 0.05).
+        pro_sft: of PRO, weight of imitating the best response (paper: 0.05).
         learning_rate: 2e-4 suits LoRA (paper, full fine-tuning: 8e-7).
         per_device_train_batch_size, gradient_accumulation_steps: prompts per pass x passes per step (paper: 128
             prompts a step).
