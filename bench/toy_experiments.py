@@ -25,7 +25,6 @@ from _toy_report import draw_figure, print_paired, print_table
 from datasets import Dataset
 
 import padlab
-from padlab.phases.rounds import rounds_for
 from padlab.rankings.calibration import log_selection
 from padlab.study.methods import trained_students
 from padlab.worlds.toy import prompts
@@ -164,7 +163,7 @@ def decompose_budget(setup: Setup) -> Results:
     Every round passes over the 64 prompts, so four rounds make four times as many steps, each on a quarter of the
     responses, and the schedule of the learning rate begins anew in each.
     """
-    plans = [(rounds_for(BUDGET, n), n) for n in (BUDGET, BUDGET // 2, BUDGET // 4)]
+    plans = [(BUDGET // n, n) for n in (BUDGET, BUDGET // 2, BUDGET // 4)]
     return {f"{number} x {n}": rounds_with_costs(setup, number, n) for number, n in plans}
 
 

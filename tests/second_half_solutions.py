@@ -15,7 +15,6 @@ import torch
 
 from padlab import LanguageModel
 from padlab.checks import agreement, evaluation, experiments
-from padlab.phases.rounds import rounds_for
 from padlab.rankings import intervals, metrics
 from padlab.study import local_judge
 from padlab.study.benchmarks.gsm8k import final_number
@@ -68,7 +67,7 @@ LIBRARY = {
     "paired_bootstrap": lambda before, after, draws: after[draws].mean((1, 2)) - before[draws].mean((1, 2)),  # none
     "blind_vote": library_vote,
     "seed_interval": lambda changes: intervals.seed_interval(changes.mean(1).numpy())[1:3],
-    "equal_budget": lambda n, per, steps: [(k, steps / rounds_for(n, per)) for k in range(rounds_for(n, per))],
+    "equal_budget": lambda n, per, steps: [(k, steps / (n // per)) for k in range(n // per)],
     "gsm8k_answer": lambda text: float(final_number(text)),
     "win_rate": lambda first, second: library_judge("win_rate", first, second),
     "length_matched": library_matched,

@@ -69,7 +69,7 @@ MAY_IMPORT = {  # folder or module of padlab -> what of padlab it may import bes
     "import_command": BASE | {"lm", "run_models"},
     "cli": BASE | {"lm", "demo", "lab", "run_models"} | COMMANDS,  # the rest through the public names
 }
-CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 13600, 50, 7, 300  # 310 are the reading world's texts,
+CODE_LINES, FUNCTION_LINES, MEDIAN_LINES, FILE_LINES = 13650, 50, 7, 300  # 310 are the reading world's texts,
 # 1,600 the course's exercises and their grading, 470 models on a server, 650 that nothing is lost
 
 

@@ -48,7 +48,7 @@ def run_rounds(
     Args:
         student, teacher: left as they were.
         prompts: the same in every round.
-        rounds: >= 1. To spend a budget of N responses per prompt in rounds of n, give N / n (`rounds_for`).
+        rounds: >= 1. To spend a budget of N responses per prompt in rounds of n, give N / n.
         n: responses per prompt and round, >= 2; None: that of `sampling`, else 4.
         seed: round r samples with seed + r and trains with seed + r.
         sampling: n, temperature, top_p, max_new_tokens as in `sample_responses`.
@@ -85,24 +85,6 @@ def run_rounds(
         row = {"round": number, "responses": number * sampling["n"], **_means(student, table)}
         history.append(_with_evaluation(row, student, evaluate, round_folder))
     return student, history
-
-
-def rounds_for(budget: int, n: int) -> int:
-    """Rounds of n responses that spend a budget of responses per prompt exactly.
-
-    Args:
-        budget: responses per prompt over all rounds.
-        n: responses per prompt and round, >= 2.
-
-    Raises:
-        ValueError: the budget is not a multiple of n.
-
-    >>> rounds_for(12, 4)
-    3
-    """
-    if n < 2 or budget < n or budget % n:
-        raise ValueError(f"a budget of {budget} responses cannot be spent in rounds of {n}; use a multiple of n >= 2")
-    return budget // n
 
 
 def _means(student: LanguageModel, table: Dataset) -> dict[str, float]:

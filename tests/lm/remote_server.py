@@ -10,13 +10,14 @@ form "none":    takes token ids, gives no log-probabilities (llama.cpp's own ser
 import json
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
 
 from padlab.lm.chat import stop_ids
 
-SILENCE, CLOSE = "silence", "close"
+SILENCE, CLOSE, DRIP = "silence", "close", "drip"
 
 
 class RemoteServer:
@@ -59,6 +60,15 @@ class RemoteServer:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def drip(self):
+                """White space, which JSON allows, a bit at a time and without end."""
+                self.send_response(200)
+                self.end_headers()
+                with suppress(OSError):
+                    for _ in range(100):
+                        self.wfile.write(b" ")
+                        time.sleep(0.05)
+
             def do_GET(self):
                 server.keys.append(self.headers.get("Authorization"))
                 replies = {"/version": {"version": "0.0-test"}, "/v1/models": {"data": [server.entry()]}}
@@ -74,7 +84,9 @@ class RemoteServer:
                 time.sleep(delay)
                 if fault == SILENCE:
                     time.sleep(2)
-                if fault in (SILENCE, CLOSE):
+                if fault == DRIP:
+                    self.drip()
+                if fault in (SILENCE, CLOSE, DRIP):
                     self.close_connection = True
                     return
                 try:

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import threading
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from padlab.lm.remote.server import AT_ONCE
 from padlab.show.snapshot import preferences
 from padlab.study.benchmarks.answers import generate_answers
 from padlab.study.benchmarks.questions import Question
-from tests.lm.remote_server import CLOSE, SILENCE, RemoteServer
+from tests.lm.remote_server import CLOSE, DRIP, SILENCE, RemoteServer
 
 KINDS = {  # name -> (which tiny model, form of the server, its options)
     "vllm": ("teacher", "vllm", {}),
@@ -242,12 +244,13 @@ def changed(value, *path):
         inner = reply
         for step in path[:-1]:
             inner = inner[step]
-        inner[path[-1]] = value
+        inner[next(iter(inner)) if path[-1] is SENT else path[-1]] = value
         return reply
 
     return edit
 
 
+SENT = "the token that was sent"  # the key of an entry
 PROMPT = ("choices", 0, "prompt_logprobs")
 EDITS = {
     "no choices": (without("choices"), "row 0.*no list of choices"),
@@ -256,6 +259,8 @@ EDITS = {
     "null logprobs": (changed(None, *PROMPT), "row 0.*no `prompt_logprobs`"),
     "fewer tokens": (without(*PROMPT, -1), "row 0.*tokens were sent and"),
     "other tokens": (changed({"7": {"logprob": -1.0}}, *PROMPT, -1), "row 0.*the reply speaks of 7"),
+    "above 0": (changed({"logprob": 3.0}, *PROMPT, -1, SENT), "row 0.*finite log-probability but 3.0"),
+    "minus infinity": (changed({"logprob": -9999.0}, *PROMPT, -1, SENT), "row 0.*finite log-probability but -9999"),
     "not finite": (lambda reply: json.loads(re.sub('ob": [-.e0-9]+', 'ob": NaN', json.dumps(reply))), "row 0.*finite"),
     "other form": (changed([3] * 40, *PROMPT), "row 0.*"),
     "choice is a text": (changed("yes", "choices", 0), "row 0.*"),
@@ -279,6 +284,7 @@ REPLIES = {  # what the server does at every request -> (words of the error, tri
     "broken": ((500, {"error": "CUDA error"}), "HTTP 500.*CUDA error.*folder= or cache=", client.TRIES),
     "starting": ((503, b""), "HTTP 503", client.TRIES),
     "silent": (SILENCE, "no reply within 0.2 s", client.TRIES),
+    "dripping": (DRIP, "no reply within 0.2 s", client.TRIES),
     "closed": (CLOSE, "cannot be reached", client.TRIES),
 }
 
@@ -286,7 +292,7 @@ REPLIES = {  # what the server does at every request -> (words of the error, tri
 @pytest.mark.parametrize("name", REPLIES)
 def test_a_server_that_fails_for_good(tiny, serve, waits, name):
     server = serve(tiny.teacher)
-    remote = load(server, tiny.teacher, timeout=0.2 if name == "silent" else 20)
+    remote = load(server, tiny.teacher, timeout=0.2 if name in ("silent", "dripping") else 20)
     server.requests.clear()
     reply, message, tries = REPLIES[name]
     server.faults = [reply] * 40
@@ -294,6 +300,33 @@ def test_a_server_that_fails_for_good(tiny, serve, waits, name):
         padlab.add_rewards([{"prompt": "Hi", "responses": ["you"]}], remote)
     assert len(server.requests) == tries
     assert waits == [1, 2, 4, 8][: tries - 1]
+
+
+def test_an_interrupted_process_does_not_wait_for_replies(tiny, vllm):
+    """The interpreter joins at its end all threads but daemons."""
+    remote, server = vllm
+    server.delays = [1.0] * 8
+    asking = threading.Thread(target=padlab.add_rewards, args=(ROWS, remote), daemon=True)
+    asking.start()
+    while len(server.requests) < 2:
+        time.sleep(0.01)
+    assert all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+    asking.join()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True])
+def test_a_timeout_that_is_no_time_is_refused(tiny, vllm, timeout):
+    with pytest.raises(ValueError, match="seconds above 0"):
+        load(vllm[1], tiny.teacher, timeout=timeout)
+
+
+def test_what_a_server_says_of_itself_is_checked(tiny, serve, monkeypatch):
+    server = serve(tiny.teacher)
+    monkeypatch.setenv(client.KEY, "0.0-TEST")  # it repeats the key as its version
+    server.length = "long"
+    remote = load(server, tiny.teacher)
+    assert remote.max_length == 2**30
+    assert remote.describe()["server"] == "***"
 
 
 def test_passing_faults_are_tried_again_after_the_time_the_server_asks_for(tiny, vllm, waits):

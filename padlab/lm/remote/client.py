@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from threading import Event
-from time import time
+from time import monotonic, time
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 KEY = "PADLAB_API_KEY"  # environment variable with the server's key; read at each request and kept nowhere
@@ -68,7 +69,7 @@ def split_address(spec: str) -> tuple[str, str]:
     parts = urlsplit(spec.removeprefix(PREFIX).strip())
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError("a model on a server is written openai:http://host:port/v1#model")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", parts.fragment.strip()
+    return f"{parts.scheme}://{parts.netloc}{quote(parts.path.rstrip('/'), safe='/%')}", parts.fragment.strip()
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Client:
 
     Args:
         address: what stands before /completions, e.g. "http://localhost:8000/v1".
-        timeout: seconds without a sign of life after which a request counts as failed.
+        timeout: seconds within which all of a reply must be there, or the request counts as failed.
         tries: how often a request is made before a passing fault is an error.
     """
 
@@ -118,7 +119,7 @@ class Client:
         request = Request(self.address + path, data, {"Content-Type": "application/json", **_authorization()})
         try:
             with _opener().open(request, timeout=self.timeout) as reply:
-                text = reply.read()
+                text = self._read(reply)
         except HTTPError as error:
             raise self._refusal(path, error) from None
         except (OSError, HTTPException) as error:  # URLError is an OSError
@@ -133,6 +134,17 @@ class Client:
         except (ValueError, RecursionError):
             pass
         raise RemoteError(f"{self.address}{path}: the reply is no JSON object: {_excerpt(text)}")
+
+    def _read(self, reply: HTTPResponse) -> bytes:
+        """All of a reply; TimeoutError where it is still coming in when the time is over."""
+        ends, pieces = monotonic() + self.timeout, []
+        while piece := reply.read1():
+            pieces.append(piece)
+            if monotonic() > ends:
+                raise TimeoutError
+        if reply.length:
+            raise IncompleteRead(b"", reply.length)
+        return b"".join(pieces)
 
     def _refusal(self, path: str, error: HTTPError) -> RemoteError:
         text = b""
@@ -165,8 +177,13 @@ def _authorization() -> dict[str, str]:
 
 def _excerpt(text: bytes) -> str:
     """The beginning of what a server replied, on one line, without the key that it may repeat."""
-    words, key = " ".join(text.decode("utf-8", "replace").split()), os.environ.get(KEY, "").strip()
-    return repr((words.replace(key, "***") if key else words)[:300])
+    return repr(without_key(" ".join(text.decode("utf-8", "replace").split()))[:300])
+
+
+def without_key(text: str) -> str:
+    """A server's words with *** in the place of the key."""
+    key = os.environ.get(KEY, "").strip()
+    return re.sub(re.escape(key), "***", text, flags=re.IGNORECASE) if key else text
 
 
 def _retry_after(headers: Any) -> float:

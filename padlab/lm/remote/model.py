@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from padlab.lm.embedded import embedded_path
 from padlab.lm.models import LanguageModel
-from padlab.lm.remote.client import PREFIX, TRIES, Client, RemoteError, split_address
+from padlab.lm.remote.client import PREFIX, TRIES, Client, RemoteError, split_address, without_key
 from padlab.lm.remote.dialects import TextServer, TokenServer
 from padlab.lm.remote.server import Server
 
@@ -48,17 +48,20 @@ def connect(spec: str, *, tokenizer: Any = None, timeout: float = 300.0) -> Remo
         timeout: seconds without a reply after which a request counts as failed.
 
     Raises:
-        ValueError: an address that is none or holds a key.
+        ValueError: an address that is none or holds a key, or a timeout that is no time.
         RemoteError: nothing answers, the server does not know the model, or gives no log-probabilities of a prompt.
         RuntimeError: no tokenizer can be loaded.
     """
     address, name = split_address(spec)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
+        raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
     client = Client(address, timeout, tries=1)
     entry = _served(client, name)
     name = entry["id"]
     tokenizer = _tokenizer(tokenizer, [name, entry.get("root")])
     length = entry.get("max_model_len")
-    network = _checked(client, name, tokenizer, length - 1 if length else 1 << 30)  # to score, it must write one token
+    longest = length - 1 if isinstance(length, int) and length > 1 else 1 << 30  # to score, it must write one token
+    network = _checked(client, name, tokenizer, longest)
     return RemoteModel(network, tokenizer, Path(name).name, f"{PREFIX}{address}#{name}", version=_version(client))
 
 
@@ -113,7 +116,7 @@ def _tokenizer(given: Any, names: list[str | None]) -> Any:
 def _version(client: Client) -> str:
     root = replace(client, address=client.address.removesuffix("/v1"))
     with suppress(RemoteError, KeyError, TypeError):  # vLLM
-        return str(root.get("/version")["version"])
+        return without_key(str(root.get("/version")["version"]))
     with suppress(RemoteError, KeyError, TypeError):  # llama-cpp-python
-        return str(root.get("/openapi.json")["info"]["version"])
+        return without_key(str(root.get("/openapi.json")["info"]["version"]))
     return ""

@@ -6,10 +6,9 @@ What differs between servers (token ids or text, names of fields) is in `padlab.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from concurrent.futures import Future
+from threading import Event, Thread
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from padlab.lm.remote.client import Client, RemoteError
 AT_ONCE = 8  # requests under way at a time
 DRAWS = 4  # a response without visible text, or with control tokens in it, is drawn again this often
 TOLERANCE = 0.5  # nats by which a token's log-probability may differ between two ways to ask for it
+LEAST, MOST = -9999, 1e-3  # of a log-probability: vLLM writes -9999 for minus infinity; rounding may pass 0
 FIRST, FIRST_QUESTION = "first question", "Name a colour."
 Reply = dict[str, Any]
 
@@ -155,9 +155,11 @@ class Server:
 
     def _each(self, names: Sequence[str], bodies: Any, read: Callable[[int, Reply], Any]) -> list[Any]:
         """What `read` makes of the reply to each request; several are under way at a time, the order is kept."""
-        pool, stop, done = ThreadPoolExecutor(AT_ONCE), Event(), []
+        futures, stop, done = [Future() for _ in names], Event(), []
+        jobs = iter(list(zip(bodies, futures, strict=True)))
+        for _ in names[:AT_ONCE]:  # daemons: a process that is interrupted does not wait for their replies
+            Thread(target=self._work, args=(jobs, stop), daemon=True).start()
         try:
-            futures = [pool.submit(self._choice, body, stop) for body in bodies]
             for job, (name, future) in enumerate(zip(names, futures, strict=True)):
                 try:
                     done.append(read(job, future.result()))
@@ -168,8 +170,17 @@ class Server:
                     raise RemoteError(f"{name}: the reply of {self!r} lacks what was asked for ({form})") from error
         finally:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
         return done
+
+    def _work(self, jobs: Any, stop: Event) -> None:
+        """Take requests until none is left; several threads do so."""
+        for body, future in jobs:
+            if stop.is_set():
+                return
+            try:
+                future.set_result(self._choice(body, stop))
+            except Exception as error:
+                future.set_exception(error)
 
     def _choice(self, body: Reply, stop: Event) -> Reply:
         reply = self.client.post("/completions", {"model": self.name, "n": 1, **body}, stop)
@@ -200,7 +211,7 @@ class Server:
 
 def number(value: Any, what: str) -> float:
     """A log-probability out of a reply."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not LEAST < value < MOST:
         raise RemoteError(f"{what}: the server gives no finite log-probability but {value!r}")
     return float(value)
 
