@@ -7,6 +7,8 @@ whatever else is in the batch, and a resumed run draws what the unbroken run wou
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from padlab.lm.generate import generate_rows
 from padlab.lm.models import LanguageModel
 from padlab.lm.remote.dispatch import check_known_ids, rows_per_shard
 from padlab.lm.remote.server import Server
+from padlab.progress import is_main_process
 from padlab.prompts import load_prompts
 from padlab.safe_files import fingerprint
 from padlab.shards import in_shards
@@ -74,6 +77,8 @@ def sample_responses(
     3
     """
     _check_settings(n, temperature, top_p, max_new_tokens, oversample)
+    if folder is None and (count := os.environ.get("WORLD_SIZE", "1")) != "1" and is_main_process():
+        warnings.warn(f"each of {count} processes samples all responses; with folder= they share them", stacklevel=2)
     table = load_prompts(prompts)
     table = table.remove_columns([name for name in OF_RESPONSES if name in table.column_names])
     prompt_ids = [encode_chat(student.tokenizer, conversation(entry)) for entry in table]

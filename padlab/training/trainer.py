@@ -96,6 +96,7 @@ class PADTrainer(SharingTrainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Mean loss and metrics on a candidates table; None uses the constructor's `eval_dataset`."""
+        self._metrics[False] = {}
         return super().evaluate(self._examples(eval_dataset), ignore_keys, metric_key_prefix)
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test"):
@@ -103,7 +104,10 @@ class PADTrainer(SharingTrainer):
 
         Rows with fewer responses than others end in -100.
         """
-        return super().predict(self._examples(test_dataset), ignore_keys, metric_key_prefix)
+        self._metrics[False] = {}
+        predicted = super().predict(self._examples(test_dataset), ignore_keys, metric_key_prefix)
+        self._add_means(predicted.metrics, f"{metric_key_prefix}_", training=False)
+        return predicted
 
     def forward_backward(self, model, inputs, num_items_in_batch):
         """Forward and backward pass; a batch that does not fit into memory is split in halves, with the same gradient.
@@ -146,11 +150,15 @@ class PADTrainer(SharingTrainer):
         """Add the means of what was recorded since the last log (to the caller's dict: `evaluate` returns it)."""
         prefix = next((k.removesuffix("loss") for k in logs if k.endswith("_loss") and k != "train_loss"), "")
         if "loss" in logs or prefix:
-            recorded = self.of_all_processes(self._metrics[not prefix], unique=bool(prefix))
-            defined = {k: [x for x in v if x == x] for k, v in recorded.items()}  # tau may be NaN
-            logs.update({prefix + k: statistics.fmean(v) for k, v in defined.items() if v})
-            self._metrics[not prefix] = {}
+            self._add_means(logs, prefix, training=not prefix)
         super().log(logs, start_time)
+
+    def _add_means(self, logs: dict[str, float], prefix: str, training: bool) -> None:
+        """Add the means of what was recorded; in evaluation the loss too, which the Trainer takes of filled batches."""
+        recorded = self.of_all_processes(self._metrics[training], unique=not training)
+        defined = {k: [x for x in v if x == x] for k, v in recorded.items()}  # tau may be NaN
+        logs.update({prefix + k: statistics.fmean(v) for k, v in defined.items() if v})
+        self._metrics[training] = {}
 
     def _examples(self, table):
         """A candidates table (or several by name) as the trainer's examples; None and examples stay as they are."""
@@ -210,6 +218,7 @@ class PADTrainer(SharingTrainer):
             "rewards/margins": margins,
             "rewards/accuracies": (margins > 0).float(),
         }
+        metrics |= {} if training else {"loss": losses.detach()}
         for name, values in metrics.items():
             self._metrics[training].setdefault(name, []).extend(values.tolist())
         self._metrics[training].setdefault("row", []).extend(example["row"] for example in examples)

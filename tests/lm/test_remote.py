@@ -427,7 +427,7 @@ def test_the_key_is_sent_and_never_shown(tiny, serve, tmp_path, monkeypatch, cap
     shown += [caplog.text, *capfd.readouterr()]
     assert not [text for text in shown if key in text]
     monkeypatch.setenv("PADLAB_API_KEY", f"{key}\r\nX-Other: 1")
-    with pytest.raises(ValueError, match=r"PADLAB_API_KEY") as caught:
+    with pytest.raises(RuntimeError, match=r"PADLAB_API_KEY") as caught:
         load(server, tiny.teacher)
     assert key not in str(caught.value)
 

@@ -94,11 +94,16 @@ def train(case, folder=None, kill_at=0):
     return padlab.distill(student, rows(), teacher=teacher, folder=folder, on_step=on_step, **settings)
 
 
+EVALUATIONS = ({}, {"per_device_eval_batch_size": 3}, {"per_device_eval_batch_size": 4, "loss": "vpd"})
+
+
 def evaluate():
-    """Mean loss and metrics on five rows, which two processes fill up to six."""
-    student = padlab.load_pair("tiny").student
-    args = PADConfig("/tmp/unused", use_cpu=True)
-    return PADTrainer(student, args, rows(), rows()[:5]).evaluate()
+    """Mean loss and metrics on five rows, which two processes fill up to six and eight; then of a prediction."""
+    student, found = padlab.load_pair("tiny").student, []
+    for settings in EVALUATIONS:
+        trainer = PADTrainer(student, PADConfig("/tmp/unused", use_cpu=True, **settings), rows(), rows()[:5])
+        found += [trainer.evaluate(), trainer.predict(rows()[2:7], metric_key_prefix="eval").metrics]
+    return found
 
 
 def weights(trained):
@@ -151,8 +156,13 @@ def test_begun_by_one_process_and_continued_by_two(folder):
 
 def test_evaluation_counts_every_row_once(folder):
     found, expected = json.loads((folder / "evaluated.json").read_text()), evaluate()
-    for name in ("eval_loss", "eval_jsd", "eval_kendall_tau", "eval_rewards/chosen"):
-        assert found[name] == pytest.approx(expected[name], abs=1e-5)
+    assert len(found) == len(expected) == 2 * len(EVALUATIONS)
+    for together, alone in zip(found, expected, strict=True):
+        for name in ("eval_loss", "eval_jsd", "eval_kendall_tau", "eval_rewards/chosen"):
+            assert together[name] == pytest.approx(alone[name], abs=1e-5)
+    for k in range(4):  # PPD's loss is the divergence
+        assert expected[k]["eval_loss"] == pytest.approx(expected[k]["eval_jsd"], abs=1e-5)
+    assert expected[0]["eval_jsd"] != pytest.approx(expected[1]["eval_jsd"], abs=1e-5), "other rows"
 
 
 @pytest.mark.slow

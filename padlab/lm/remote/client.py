@@ -37,6 +37,10 @@ class RemoteError(RuntimeError):
     """A server cannot be reached, refuses, or replies something else than was asked for."""
 
 
+class NotAllowed(RemoteError):
+    """The server wants another key, or none of its addresses is meant: the same for every question."""
+
+
 class _Passing(RemoteError):
     """A fault that may be over soon; `wait`: seconds after which the server wants to be asked again."""
 
@@ -66,7 +70,10 @@ def split_address(spec: str) -> tuple[str, str]:
             f"the address of a server must hold no user, password or ?query: keys are read from the environment "
             f"variable {KEY} only"
         )
-    parts = urlsplit(spec.removeprefix(PREFIX).strip())
+    try:
+        parts = urlsplit(spec.removeprefix(PREFIX).strip())
+    except ValueError as error:
+        raise ValueError(f"no address of a server in {spec!r}: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError("a model on a server is written openai:http://host:port/v1#model")
     return f"{parts.scheme}://{parts.netloc}{quote(parts.path.rstrip('/'), safe='/%')}", parts.fragment.strip()
@@ -152,7 +159,9 @@ class Client:
             text = error.read(2000)
         hint = f"; {HINTS[error.code]}" if error.code in HINTS else ""
         message = f"{self.address}{path}: HTTP {error.code}{hint}. The server says: {_excerpt(text)}"
-        return _Passing(message, _retry_after(error.headers)) if error.code in PASSING else RemoteError(message)
+        if error.code in PASSING:
+            return _Passing(message, _retry_after(error.headers))
+        return (NotAllowed if error.code in HINTS else RemoteError)(message)
 
 
 KEPT = "what is finished is kept where folder= or cache= was given"
@@ -171,7 +180,7 @@ def _opener() -> OpenerDirector:
 def _authorization() -> dict[str, str]:
     key = os.environ.get(KEY, "").strip()
     if not (key.isascii() and (key.isprintable() or not key)):
-        raise ValueError(f"the environment variable {KEY} holds characters that no key has; set it anew")
+        raise NotAllowed(f"the environment variable {KEY} holds characters that no key has; set it anew")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 

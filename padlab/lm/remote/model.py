@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from padlab.lm.embedded import embedded_path
 from padlab.lm.models import LanguageModel
-from padlab.lm.remote.client import PREFIX, TRIES, Client, RemoteError, split_address, without_key
+from padlab.lm.remote.client import PREFIX, TRIES, Client, NotAllowed, RemoteError, split_address, without_key
 from padlab.lm.remote.dialects import TextServer, TokenServer
 from padlab.lm.remote.server import Server
 
@@ -82,6 +82,8 @@ def _checked(client: Client, name: str, tokenizer: Any, max_length: int) -> Serv
         server = kind(client, name, tokenizer, max_length)
         try:
             server.check()
+        except NotAllowed:
+            raise
         except RemoteError as error:
             reasons.append(f"  asked {asked} is: {error}")
         else:
@@ -108,8 +110,8 @@ def _tokenizer(given: Any, names: list[str | None]) -> Any:
         except (OSError, ValueError) as error:
             tried.append(f"{name}: {str(error).strip().splitlines()[0]}")
     raise RuntimeError(
-        "no tokenizer for this model; pass tokenizer= with the folder, Hub id or .gguf file of the model that the "
-        "server runs: conversations are rendered and encoded here. Tried " + "; ".join(tried)
+        "no tokenizer for this model; pass tokenizer= (--tokenizer) with the folder, Hub id or .gguf file of the model "
+        "that the server runs: conversations are rendered and encoded here. Tried " + "; ".join(tried)
     )
 
 

@@ -164,7 +164,7 @@ class Server:
                 try:
                     done.append(read(job, future.result()))
                 except RemoteError as error:
-                    raise RemoteError(f"{name}: {error}") from None
+                    raise type(error)(f"{name}: {error}") from None
                 except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
                     form = f"{type(error).__name__}: {error}"
                     raise RemoteError(f"{name}: the reply of {self!r} lacks what was asked for ({form})") from error
