@@ -353,6 +353,7 @@ class Mirror(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_a_mirror_is_asked_instead_of_the_hub(models, hub_cache, tmp_path):
     for name in ("base", "adapter"):
         shutil.copytree(hub_cache / f"models--org--{name}" / "snapshots" / REVISION, tmp_path / "mirror" / "org" / name)

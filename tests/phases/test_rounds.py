@@ -87,6 +87,7 @@ write_json(Path(OUT), history)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_points_the_history_is_that_of_the_unbroken_run(killer, tmp_path):
     """SIGKILL while a stage is at work: early, in the middle and late in the three rounds, each on a fresh folder."""
 

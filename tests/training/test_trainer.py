@@ -584,6 +584,7 @@ save_file({k: v.clone() for k, v in trained.model.state_dict().items() if "lora_
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_points_the_weights_are_those_of_the_unbroken_run(killer, table, tmp_path):
     """SIGKILL in steps and in the middle of writing checkpoints."""
     save_table(table, tmp_path / "in.jsonl")
