@@ -320,6 +320,16 @@ def test_a_timeout_that_is_no_time_is_refused(tiny, vllm, timeout):
         load(vllm[1], tiny.teacher, timeout=timeout)
 
 
+@pytest.mark.parametrize(("status", "word"), [(401, "PADLAB_API_KEY"), (404, "/v1")])
+def test_a_refusal_at_the_first_question_is_not_buried(tiny, serve, status, word):
+    server = serve(tiny.teacher)
+    server.faults = [(status, {"error": "no"})] * 9
+    with pytest.raises(RuntimeError, match=f"HTTP {status}.*{word}") as caught:
+        load(server, tiny.teacher)
+    assert "logits_all" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
 def test_what_a_server_says_of_itself_is_checked(tiny, serve, monkeypatch):
     server = serve(tiny.teacher)
     monkeypatch.setenv(client.KEY, "0.0-TEST")  # it repeats the key as its version
@@ -440,6 +450,7 @@ def test_the_key_is_sent_and_never_shown(tiny, serve, tmp_path, monkeypatch, cap
         "http://localhost:1/v1?key=secret77#m",
         "http://localhost:1/v1#m?key=secret77",
         "ftp://localhost/v1#m",
+        "http://[::1/v1#m",
         "localhost:8000/v1#m",
         "",
     ],
