@@ -75,7 +75,8 @@ def record_stage(folder: str | Path, stage: str, settings: Mapping[str, Any]) ->
         before = manifest["stages"].get(stage)
         if before not in (None, now) and (stage == "models" or _begun(folder / stage)):
             raise ValueError(_difference(folder, stage, before, now))
-        if before and (was := [f"{k} {v}" for k, v in manifest["versions"].items() if versions().get(k) != v]):
+        changed = dict(manifest["versions"].items() - versions().items()) if before else {}
+        if was := [f"{name} {number}" for name, number in sorted(changed.items())]:
             warnings.warn(f"{folder} was begun with {', '.join(was)}: last digits may differ from now on", stacklevel=3)
         manifest["stages"][stage] = now
         _write_manifest(folder, manifest)

@@ -41,7 +41,7 @@ def same(first, second, exactly):
     """The same bytes; if not `exactly`, those of the student and of what is measured of it but for rounding."""
     for name in ("candidates.jsonl", "heldout.jsonl", *(["evaluation.json"] if exactly else [])):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
-    assert apart(first, second) < (1e-9 if exactly else 1e-4)  # rounding adds up over forty steps
+    assert apart(first, second) < (1e-9 if exactly else 1e-4)  # rounding adds up over ten steps
     found, expected = (json.loads((folder / "evaluation.json").read_text()) for folder in (first, second))
     for measure, numbers in expected.items():
         assert found[measure]["after"] == pytest.approx(numbers["after"], abs=1e-5), measure
@@ -86,7 +86,7 @@ def test_two_commands_that_know_nothing_of_each_other(alone, tmp_path):
 
 @pytest.mark.slow
 def test_rounds_in_two_processes(alone, tmp_path):
-    """Eighty steps in all, in which rounding adds up; the second round samples from the first one's student."""
+    """Twenty steps in all, in which rounding adds up; the second round samples from the first one's student."""
     for name, launcher in (("one", ALONE), ("two", TOGETHER)):
         folder = shutil.copytree(alone, tmp_path / name, ignore=shutil.ignore_patterns("checkpoints", "student"))
         run(launcher, folder, ["distill", "--alpha", "0.5", "--epochs", "1", "--rounds", "2"])

@@ -38,7 +38,7 @@ class RemoteError(RuntimeError):
 
 
 class NotAllowed(RemoteError):
-    """The server wants another key, or none of its addresses is meant: the same for every question."""
+    """The server refuses the key or does not know the address; every further request would end in the same way."""
 
 
 class _Passing(RemoteError):
